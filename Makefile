@@ -1,0 +1,89 @@
+# mailkeep: everything a developer types. `make test` and `make demo` need nothing prepared: they make
+# .venv, and install what is missing (with apt-get, where there is one and it may be used).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# A Python to make .venv from; found by name if not given: make test PYTHON=/opt/python3.13/bin/python3
+export PYTHON ?=
+
+# What the tests and the benchmarks use of Debian's. The demo needs nothing of it.
+TEST_PACKAGES := openssh-server openssh-client notmuch mutt strace man-db
+BENCH_PACKAGES := isync interimap unison rsync
+
+PY := .venv/bin/python -bb
+# As many test processes as processors; make test WORKERS=0 for none.
+WORKERS ?= auto
+PYTEST := $(PY) -m pytest -n $(WORKERS)
+SOURCES := $(wildcard src tests tools demo spec)
+
+# Another project's modules must not get into ours.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE VIRTUAL_ENV
+
+.PHONY: help test check lint format types layers unit crash soak bench demo docs constraints install packages clean distclean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: packages install ## Install what is missing, then everything: format, lint, types, layers, tests
+	@$(MAKE) check
+
+check: lint ## As test, but install nothing
+	@$(PYTEST) $(ARGS)
+
+lint: types layers ## Format, lint, types and layers
+	@.venv/bin/ruff format --check $(SOURCES)
+	@.venv/bin/ruff check $(SOURCES)
+
+types:
+	@.venv/bin/mypy
+
+layers:
+	@.venv/bin/lint-imports --no-cache
+
+format: ## Put the sources into their one form
+	@.venv/bin/ruff format $(SOURCES)
+	@.venv/bin/ruff check --fix $(SOURCES)
+
+unit: ## The fast tests only
+	@$(PYTEST) tests/unit $(ARGS)
+
+crash: install ## Kill and cut off every operation at each of its steps, with many examples
+	@HYPOTHESIS_PROFILE=deep $(PYTEST) -m crash $(ARGS)
+
+soak: packages install ## Random histories for minutes
+	@HYPOTHESIS_PROFILE=deep $(PYTEST) -m soak --timeout 7200 $(ARGS)
+
+bench: install ## Speed, beside Debian's other synchronisers; prints ratios
+	@tools/setup packages $(TEST_PACKAGES) $(BENCH_PACKAGES)
+	@$(PY) tests/bench/run.py $(ARGS)
+
+demo: .venv/.run ## The main job on real mail, from nothing, with what to type for your own
+	@if [ -e demo/demo.py ]; then exec .venv/bin/python demo/demo.py $(ARGS); else exec bash demo/demo.sh $(ARGS); fi
+
+docs: install ## Man pages and shell completion, from the command line's own definition
+	@$(PY) tools/build_docs.py $(ARGS)
+
+install: .venv/.dev
+
+packages:
+	@tools/setup packages $(TEST_PACKAGES)
+
+.venv/.dev: pyproject.toml constraints.txt tools/setup
+	@tools/setup venv dev
+
+.venv/.run: pyproject.toml constraints.txt tools/setup
+	@tools/setup venv run
+
+constraints: ## Write the versions in .venv to constraints.txt
+	@tools/setup constraints
+
+clean: ## Remove what was built, but not .venv
+	@rm -rf build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results
+	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## Remove .venv too
+	@rm -rf .venv

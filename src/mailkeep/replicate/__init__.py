@@ -1,0 +1,1 @@
+"""One session between two stores: initiator, responder, and the channel between them."""

@@ -1,0 +1,1 @@
+"""One user's mail: Maildir, vault, index, marker and journal behind one facade."""
