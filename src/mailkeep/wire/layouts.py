@@ -42,6 +42,8 @@ _RESERVED_STARTS = (
     *(b"dovecot-uidlist", b"dovecot-uidvalidity"),
     *(b"dovecot.index", b"dovecot.list.index", b"dovecot.mailbox.log"),
 )
+# The store's marker in the root, and the names under which it is written anew (store/marker.py).
+_MARKER = b".mailkeep"
 
 
 class Unmappable(DataError, ValueError):
@@ -98,6 +100,8 @@ class Layout:
             return b""
         if self.kind == MAILDIRPP:
             path = b"." + b".".join([self._dotted(name, part) for part in name.parts])
+            if path == _MARKER or path.startswith(_MARKER + b"."):
+                raise Unmappable(name, f"would lie in {shown(path)}, where mailkeep marks its own roots")
             if len(path) > ENTRY_BYTES_MAX:
                 raise Unmappable(
                     name, f"takes {len(path)} bytes as one directory name, of {ENTRY_BYTES_MAX} that fit"

@@ -21,6 +21,8 @@ NEST, NEST7 = Layout(FS, UTF8), Layout(FS, UTF7)
         (PLUS8, "Entw\u00fcrfe/Q&A", ".Entw\u00fcrfe.Q&A".encode()),
         (PLUS8, "a&-b", b".a&--b"),
         (PLUS8, "&APw-", b".&-APw-"),
+        (PLUS, "mailkeeper", b".mailkeeper"),
+        (NEST, "mailkeep", b"mailkeep"),
         (NEST, "INBOX", b""),
         (NEST, "INBOX/Sub", b"INBOX/Sub"),
         (NEST, "Work/Client A.B", b"Work/Client A.B"),
@@ -41,6 +43,8 @@ def test_there_and_back(layout: Layout, name: str, directory: bytes) -> None:
     ("layout", "name", "reason"),
     [
         (PLUS, "A.B", "a dot in 'A.B'"),
+        (PLUS, "mailkeep", "'.mailkeep', where mailkeep marks"),
+        (PLUS, "mailkeep/A", "marks its own roots"),
         (PLUS, "Work/.hidden", "a dot in"),
         (PLUS, "/".join(["x" * 100] * 3), "303 bytes"),
         (PLUS, "\u00fc" * 127, "bytes as one directory name"),
