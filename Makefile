@@ -23,7 +23,7 @@ SOURCES := $(wildcard src tests tools demo spec)
 # Another project's modules must not get into ours.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE VIRTUAL_ENV
 
-.PHONY: help test check lint format types layers unit crash soak bench demo docs constraints install packages clean distclean
+.PHONY: help test check lint format unit crash soak bench demo docs constraints install packages clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,14 +34,10 @@ test: packages install ## Install what is missing, then everything: format, lint
 check: lint ## As test, but install nothing
 	@$(PYTEST) $(ARGS)
 
-lint: types layers ## Format, lint, types and layers
+lint: ## Format, lint, types and layers
 	@.venv/bin/ruff format --check $(SOURCES)
 	@.venv/bin/ruff check $(SOURCES)
-
-types:
 	@.venv/bin/mypy
-
-layers:
 	@.venv/bin/lint-imports --no-cache
 
 format: ## Put the sources into their one form
