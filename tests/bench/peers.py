@@ -125,7 +125,7 @@ class Unison(RemoteShell):
             "home-a/archive/mail.prf",
             f"root = {self.a}\nroot = ssh://{FAR_HOST}/{self.b}\nsshcmd = {shell}\n"
             "batch = true\nsilent = true\nconfirmbigdel = false\ntimes = true\nfastcheck = true\n"
-            "ignore = Path */tmp\nignore = Path tmp\nlog = false\n",
+            "log = false\n",
         )
 
     def first(self) -> Sequence[Command]:

@@ -69,8 +69,13 @@ class Day:
         return CHURN_SHARE_OF_ZSTD * self.zstd_bytes + CHURN_BYTES_A_RECORD * self.records
 
 
-def targets(results: Iterable[Result], day: Day) -> list[Target]:
-    """Compare mailkeep with its rivals of the same run; a step that somebody did not finish is left out."""
+def targets(results: Iterable[Result], day: Day, relay_seconds: float = 0.0) -> list[Target]:
+    """Compare mailkeep with its rivals of the same run; a step that somebody did not finish is left out.
+
+    Args:
+        relay_seconds: What the relay adds to each session. A run with nothing to do is so short that
+            it is also compared without.
+    """
     by_name = {result.name: result for result in results}
     ours = by_name.get(MAILKEEP)
     if ours is None or ours.failed:
@@ -91,6 +96,13 @@ def targets(results: Iterable[Result], day: Day) -> list[Target]:
     against(FIRST, two_way, FIRST_SHARE_OF_PEER)
     against(FIRST, one_way, FIRST_SHARE_OF_RSYNC)
     against(NOOP, two_way, NOOP_SHARE_OF_PEER)
+    if (
+        relay_seconds
+        and NOOP in ours.steps
+        and (done := [r.steps[NOOP].wall_seconds for r in two_way if NOOP in r.steps])
+    ):
+        share = (ours.steps[NOOP].wall_seconds - relay_seconds) / (min(done) - relay_seconds)
+        found.append(Target(f"{NOOP}, wall, the relay's own start left out", share, NOOP_SHARE_OF_PEER, "x"))
     against(CHURN, two_way, CHURN_SHARE_OF_PEER)
     if quiet := ours.steps.get(NOOP):
         found.append(Target(f"{NOOP}, wire", quiet.wire_bytes, NOOP_WIRE_BYTES, "bytes"))

@@ -27,7 +27,7 @@ from bench import floors
 from bench.census import Census, expected_after, judge, take_census
 from bench.churn import Churn, churn
 from bench.corpus import make_corpus
-from bench.measure import Sample, StepError, median
+from bench.measure import BARE_PYTHON, HERE, Command, Meter, Sample, StepError, median
 from bench.peers import PEERS, DovecotSubject
 from bench.report import CHURN, FIRST, MAILKEEP, NOOP, NOTES, Day, Result, ratios, table, targets
 from bench.subjects import Mailkeep, Subject
@@ -55,6 +55,7 @@ class Bench:
         self.results = {s.name: Result(s.name, s.two_way, s.durable) for s in self.subjects}
         self.baseline: dict[str, tuple[Census, Census]] = {}
         self.day = Day(0, 0)
+        self.relay = Sample()
 
     def _subjects(self) -> list[Subject]:
         wanted = self.args.only.split(",")
@@ -127,9 +128,19 @@ class Bench:
     def _census(self, subject: Subject) -> tuple[Census, Census]:
         return take_census(subject.a, subject.ruler), take_census(subject.b, subject.ruler)
 
+    def _relay_alone(self) -> Sample:
+        """Return what the relay adds to each session: it stands where ssh would."""
+        place = self.scratch / "relay"
+        place.mkdir(exist_ok=True)
+        meter = Meter(place, unprivileged=False, timeout_seconds=60)
+        argv = (*BARE_PYTHON, str(HERE / "tunnel.py"), str(meter.tunnel_report), "--", "env", "true")
+        command = Command("relay", argv, {"PATH": os.defpath})
+        return median([meter.run([command]) for _ in range(self.args.repeats)])
+
     def _nothing_to_do(self) -> None:
         rounds: dict[str, list[Sample]] = {subject.name: [] for subject in self.alive()}
         delayed: dict[str, list[Sample]] = {subject.name: [] for subject in self.alive()}
+        self.relay = self._relay_alone()
         time.sleep(SETTLE_SECONDS)
         for number in range(SETTLING_RUNS + self.args.repeats):
             self.say(f"{NOOP}: round {number + 1}")
@@ -211,11 +222,12 @@ def print_report(bench: Bench, say: Say) -> bool:
         if line := ratios(step, results):
             say(line)
     say("\n" + NOTES)
+    say(f"The relay's own start is {bench.relay.wall_seconds * 1000:.0f} ms of each wall time.")
     if not bench.args.peer_fsync:
         say(
             "The IMAP programs ran without fsync, which their users have by default (--peer-fsync gives it back)."
         )
-    found = targets(results, bench.day)
+    found = targets(results, bench.day, bench.relay.wall_seconds)
     if found:
         say("\nTARGETS\n" + "\n".join(map(str, found)))
     for result in results:
@@ -278,10 +290,11 @@ def main() -> None:
                 "folders": args.folders,
                 "mean_size": args.mean_size,
                 "peer_fsync": args.peer_fsync,
+                "relay_seconds": bench.relay.wall_seconds,
                 "results": {name: asdict(result) for name, result in bench.results.items()},
                 "targets": [
                     target._asdict() | {"met": target.met}
-                    for target in targets(bench.results.values(), bench.day)
+                    for target in targets(bench.results.values(), bench.day, bench.relay.wall_seconds)
                 ],
                 "day": asdict(bench.day),
                 "floors_us": floor,
