@@ -64,9 +64,6 @@ _REGISTERED = {
     ]
 }
 
-# Names of registers that are no flags (domain/record.py): a keyword of that name would stand in their place.
-_REGISTERS = frozenset(("live", "uid", "ok"))
-
 _MEMO_ENTRIES_MAX = 4096  # a store has some dozens of combinations; more come only from a hostile peer
 _MEMO_CHARS_MAX = 80  # with the above, about a megabyte at worst
 _packed: dict[frozenset[str], str] = {}
@@ -92,12 +89,8 @@ def is_atom(keyword: str) -> bool:
 
 
 def valid(name: str) -> bool:
-    """Whether a name is a flag as records hold it.
-
-    A keyword has to be canonical, and none of the three names that records use for
-    registers of their own: such a keyword stays on the machine where it was set.
-    """
-    return name in LETTERS or (is_atom(name) and canonical(name) == name and name not in _REGISTERS)
+    """Whether a name is a flag as records hold it: a letter, or a keyword in its canonical case."""
+    return name in LETTERS or (is_atom(name) and canonical(name) == name)
 
 
 def pack(flags: Iterable[str]) -> str:

@@ -1,0 +1,552 @@
+"""What both ends of a session have in common: hello, staging what comes in, contents both ways.
+
+    initiator                                   responder
+    greeting, HELLO            ->
+                               <-               greeting, HELLO (same: the end)
+                               <-               DIGESTS, BOX/RECORDS (its news), END_NEWS
+    CLAIM, BOX/RECORDS (its news), COMPARE, END_NEWS ->
+                               <-               BOX/RECORDS of compared mailboxes, END_WHOLE
+    WANT, CONTENT ...          <->              WANT, CONTENT ...
+    [commits]  CLAIM, BOX/RECORDS (what the merge changed), COMMIT ->
+                               <-               [commits]  DONE
+    [applies]                                   [applies]
+                               <-               REPORT
+
+An endpoint is driven with bytes and asked for bytes; it touches its store, never a pipe or a clock. At
+most WINDOW contents are asked for at a time; memory does not grow with the session.
+"""
+
+from __future__ import annotations
+
+import os
+
+from msgpack import packb, unpackb
+
+from mailkeep.domain.errors import DataError, InternalError, MailkeepError, RemoteProtocolError, printable
+from mailkeep.domain.record import COPY_MAX, LAMPORT_MAX, LIVE, NAME, UID_MAX, VALIDITY, Register
+from mailkeep.replicate.view import View
+from mailkeep.rules.identity import FIRST, Side
+from mailkeep.wire import frames
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    from mailkeep.domain.record import Registers, Vector
+    from mailkeep.store.ledger import Mailbox
+    from mailkeep.store.merge import Claim, Stage
+    from mailkeep.store.store import Store
+
+WINDOW = 2000
+"""Contents asked for and not yet received. At 8 KB each this covers 16 MB: 100 Mbit/s at 1.3 s."""
+WANT_PAGE = 500
+BATCH_FILES, BATCH_BYTES = 3000, 48 << 20
+"""Contents received between two syncs."""
+OUT_BYTES = 1 << 19
+"""No more is read from the disk while this much waits to be written."""
+SIZE_MAX = 1 << 32
+"""A message of 4 GiB or more is refused."""
+DATE_MAX = 1 << 40
+REPLICAS_MAX = 10_000
+MAILBOXES_MAX = 100_000
+
+
+class Endpoint:
+    """One end of a session.
+
+    Attributes:
+        wire: Feed it bytes through `receive`, take bytes from `wire.output`.
+        finished: Nothing more will be said.
+        turns: How often this end had to wait for the other: round trips.
+    """
+
+    def __init__(self, store: Store, *, dry: bool, view: View | None = None) -> None:
+        self.store, self.ledger, self.index = store, store.ledger, store.index
+        self.dry, self.view = dry, view or View()
+        self.wire = frames.Wire()
+        self.finished = False
+        self.turns = 0
+        self.numbers: dict[int, int] = {}
+        """The peer's replica numbers -> ours."""
+        self.claim: Claim | None = None
+        self.peer = 0
+        self.stage: Stage | None = None
+        self.staged_boxes: dict[bytes, int] = {}
+        self.refused: list[tuple[str, str]] = []
+        self.sending: list[Iterator[None]] = []
+        """What is to be sent, piece by piece, as there is room."""
+        self.serving: list[bytes] = []
+        self.since = 0
+        self.snapshot_seq = self.index.seq
+        self.received = Received(self)
+        self.sent_contents = 0
+        self._wanted_after = 0
+        self._outstanding = 0
+        self._more_wanted = False
+
+    # --- bytes
+
+    def receive(self, data: bytes) -> None:
+        """Bytes from the peer, b'' when it has closed.
+
+        Raises:
+            MailkeepError: The session is over; what was committed stays.
+        """
+        if not data:
+            self.closed()
+            return
+        self.wire.feed(data)
+        self.turns += 1
+        while not self.finished and (frame := self.wire.next_frame()) is not None:
+            self._dispatch(*frame)
+
+    def _dispatch(self, kind: int, payload: bytes) -> None:
+        handler = self.handlers().get(kind)
+        if handler is None:
+            name = frames.NAMES.get(kind, str(kind))
+            raise RemoteProtocolError(f"the peer sent {name} where the protocol has no place for it")
+        if kind in (frames.CONTENT, frames.PIECE):
+            handler(payload)
+            return
+        try:
+            message = unpackb(payload, strict_map_key=False)
+        except (ValueError, TypeError) as err:
+            raise RemoteProtocolError(f"the peer sent a {frames.NAMES[kind]} that cannot be decoded: {err}") from err
+        try:
+            handler(message)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as err:
+            raise RemoteProtocolError(f"the peer sent a malformed {frames.NAMES[kind]}: {err!r}") from err
+
+    def handlers(self) -> dict[int, Any]:
+        """Frames that the present state allows."""
+        raise NotImplementedError
+
+    def closed(self) -> None:
+        raise NotImplementedError
+
+    def produce(self) -> None:
+        """Queue more to be sent, while there is room and anything to say."""
+        while self.wire.queued < OUT_BYTES:
+            if self.sending:
+                try:
+                    next(self.sending[0])
+                except StopIteration:
+                    self.sending.pop(0)
+            elif self.serving:
+                self._serve(self.serving.pop())
+            else:
+                return
+
+    @property
+    def has_more(self) -> bool:
+        return bool(self.sending or self.serving)
+
+    def say(self, kind: int, message: object) -> None:
+        self.wire.send(kind, packb(message))
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the peer why this end gives up."""
+        shown = error if isinstance(error, MailkeepError) else InternalError(f"{type(error).__name__}: {error}")
+        self.sending.clear()
+        self.serving.clear()
+        self.say(frames.ERROR, [shown.exit_code, str(shown)[:2000], shown.untouched[:500], shown.hint[:500]])
+
+    # --- hello
+
+    def hello(self, **more: object) -> dict[str, object]:
+        """What this store is and has taken in, as of now."""
+        index = self.index
+        self.snapshot_seq = index.seq
+        return {
+            "store": index.meta["store"],
+            "me": index.me,
+            "ids": index.ids[1:],
+            "vector": [index.vector.get(no, 0) for no in range(1, len(index.ids))],
+            "lamport": index.lamport,
+            "root": self._root(),
+            "members": sorted(index.members),
+            "waived": sorted(index.waived),
+            "forgotten": sorted(index.forgotten),
+            "suspect": int(index.meta.get("suspect", 0)),
+            **more,
+        }
+
+    def _root(self) -> bytes:
+        if self.view.plain:
+            return bytes(self.index.meta.get("root", b""))
+        from mailkeep.rules.digest import root_digest
+        from mailkeep.store.news import digest_of
+
+        return root_digest(
+            (box.id, digest_of(box, self.view.theirs(box.name))) for box in self.ledger.alive() if self.view.shows(box)
+        )
+
+    def take_hello(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Check a hello; note its replicas (in a transaction of the caller's when any is new)."""
+        ids = message["ids"]
+        if not (isinstance(ids, list) and 0 < len(ids) <= REPLICAS_MAX and all(type(i) is bytes and len(i) == 8 for i in ids)):
+            raise ValueError("replica ids")
+        if len(set(ids)) != len(ids) or len(message["vector"]) != len(ids):
+            raise ValueError("replica ids twice, or a vector of another length")
+        if not all(type(v) is int and 0 <= v <= LAMPORT_MAX for v in (*message["vector"], message["lamport"])):
+            raise ValueError("lamports out of bounds")
+        if type(message["me"]) is not int or not 1 <= message["me"] <= len(ids):
+            raise ValueError("no id of its own")
+        if type(message["root"]) is not bytes or type(message["store"]) is not bytes:
+            raise ValueError("digest")
+        return message
+
+    def number_replicas(self, message: dict[str, Any]) -> None:
+        """Give the peer's replicas numbers here. Writes new ones: belongs in a transaction."""
+        from mailkeep.store.merge import Claim
+
+        self.numbers = {their: self.index.number(rid) for their, rid in enumerate(message["ids"], 1)}
+        self.peer = self.numbers[message["me"]]
+        self.claim = Claim(
+            self.peer,
+            message["lamport"],
+            self.vector(message["vector"]),
+            {},
+            [self.numbers[n] for n in message["members"]],
+            [self.numbers[n] for n in message["waived"]],
+            [self.numbers[n] for n in message["forgotten"]],
+        )
+        self.since = self.index.known_seq(self.peer, self.claim.vector)
+
+    def vector(self, lamports: list[int]) -> Vector:
+        """A vector as sent, in our numbers."""
+        if not all(type(v) is int and 0 <= v <= LAMPORT_MAX for v in lamports) or len(lamports) > len(self.numbers):
+            raise ValueError("a vector out of bounds")
+        return {self.numbers[their]: v for their, v in enumerate(lamports, 1) if v}
+
+    def is_same(self, message: dict[str, Any]) -> bool:
+        """Whether neither side has anything that the other lacks."""
+        theirs = {rid: v for rid, v in zip(message["ids"], message["vector"], strict=True) if v}
+        ours = {self.index.ids[no]: v for no, v in self.index.vector.items() if v}
+        return bool(
+            theirs == ours
+            and message["root"] == self._root()
+            and not message["suspect"]
+            and not self.index.meta.get("suspect", 0)
+            and not self._lacks_contents()
+        )
+
+    def _lacks_contents(self) -> bool:
+        return bool(self.index.meta.get("lacking", 0))
+
+    def side(self, message: dict[str, Any] | None, tokens: Iterable[tuple[int, bytes]], other_id: bytes) -> Side:
+        """A side of the identity check: ours (None) or the one that sent this hello."""
+        if message is None:
+            no = self.index.numbers.get(other_id, 0)
+            return Side(
+                self.index.ids[self.index.me],
+                self.index.vector.get(self.index.me, 0),
+                self.index.vector.get(no, 0),
+                tokens,
+                no in self.index.waived,
+            )
+        ids, vector = message["ids"], message["vector"]
+        other = ids.index(other_id) if other_id in ids else -1
+        return Side(
+            ids[message["me"] - 1],
+            vector[message["me"] - 1],
+            vector[other] if other >= 0 else 0,
+            tokens,
+            other >= 0 and other + 1 in message["waived"],
+        )
+
+    # --- news, both ways
+
+    def send_news(self) -> Iterator[None]:
+        """Mailboxes and records that the peer's vector does not cover."""
+        from mailkeep.store import news
+        from mailkeep.domain.record import known_to
+
+        assert self.claim is not None
+        seen = self.claim.vector
+        for box in list(self.ledger.boxes.values()):
+            if self.view.shows(box) and not known_to(box.regs, seen):
+                self._send_box(box)
+        for box, page in news.news(self.ledger, seen, self.since):
+            if self.view.shows(box):
+                self.say(frames.RECORDS, [box.id, page])
+                yield
+
+    def _send_box(self, box: Mailbox, *, whole: bool = False) -> None:
+        regs = {name: list(r.astuple()) for name, r in box.regs.items()}
+        if self.view.names is not None:
+            regs[NAME][0] = self.view.theirs(box.name)
+        self.say(frames.BOX, [box.id, regs, box.uidnext, int(whole)])
+
+    def ready_stage(self) -> Stage:
+        if self.stage is None:
+            from mailkeep.store.merge import Stage
+
+            self.stage = Stage(self.ledger)
+        return self.stage
+
+    def on_box(self, message: list[Any]) -> None:
+        box_id, regs, uidnext, whole = message
+        self._stage_box(box_id, self._registers(regs) if regs else None, uidnext, bool(whole))
+
+    def _stage_box(self, box_id: bytes, regs: Registers | None, uidnext: int, whole: bool) -> None:
+        if type(box_id) is not bytes or len(box_id) != 16 or type(uidnext) is not int or not 1 <= uidnext <= UID_MAX + 1:
+            raise ValueError("a mailbox id or UIDNEXT out of bounds")
+        if len(self.staged_boxes) >= MAILBOXES_MAX:
+            raise ValueError("too many mailboxes")
+        if regs is not None:
+            try:
+                ours = self.view.ours(str(regs[NAME].value))
+            except ValueError as err:
+                raise ValueError(f"a mailbox name: {err}") from err
+            regs[NAME] = Register(ours, *regs[NAME].astuple()[1:])
+            if not self.view.shows_name(ours):
+                self.refused.append((ours, "is excluded for this peer: what it sent for it was not taken"))
+                return
+        elif (known := self.ledger.by_id.get(box_id)) is None or not self.view.shows(known):
+            if not whole:
+                return
+        self.staged_boxes[box_id] = self.ready_stage().mailbox(box_id, regs, uidnext, whole)
+
+    def _registers(self, regs: dict[str, list[Any]]) -> Registers:
+        out = {}
+        assert self.claim is not None
+        if set(regs) != {NAME, LIVE, VALIDITY}:
+            raise ValueError("a mailbox has name, live and validity")
+        for name, (value, rank, writer, lamport, replica) in regs.items():
+            kind = {NAME: str, LIVE: bool, VALIDITY: int}[name]
+            if type(value) is not kind or type(rank) is not int or not 0 <= rank <= LAMPORT_MAX:
+                raise ValueError(f"the register {name}")
+            register = Register(value, rank, self.numbers[writer], lamport, self.numbers[replica])
+            if type(lamport) is not int or not 0 < lamport <= self.claim.vector.get(register.replica, 0):
+                raise ValueError(f"a stamp from the future: {register}, of {self.claim.vector}")
+            out[name] = register
+        if not 0 < int(out[VALIDITY].value) <= UID_MAX:
+            raise ValueError("UIDVALIDITY out of bounds")
+        return out
+
+    def on_records(self, message: list[Any]) -> None:
+        from mailkeep.wire.registers import remap
+
+        assert self.claim is not None
+        box_id, records = message
+        staged = self.staged_boxes.get(box_id)
+        if staged is None:
+            box = self.ledger.by_id.get(box_id)
+            if box is None or not self.view.shows(box):
+                return  # of a mailbox that is excluded, or was never announced
+            staged = self.staged_boxes[box_id] = self.ready_stage().mailbox(box_id, None, 1, False)
+        rows = []
+        numbers, vector = self.numbers, self.claim.vector
+        for content_id, copy, live, uid, date, size, regs, still in records:
+            if type(content_id) is not bytes or len(content_id) != 32 or type(regs) is not bytes:
+                raise ValueError("a content id or registers of a wrong type")
+            if not (type(copy) is type(uid) is type(date) is type(size) is int):
+                raise ValueError("a number of a wrong type")
+            if not (0 <= copy < COPY_MAX and 0 < uid <= UID_MAX and -DATE_MAX < date < DATE_MAX and 0 <= size < SIZE_MAX):
+                raise ValueError("a number out of bounds")
+            rows.append((content_id, copy, bool(live), uid, date, size, remap(regs, numbers, vector), bool(still)))
+        self.ready_stage().records(staged, rows)
+
+    # --- contents, both ways
+
+    def want_contents(self) -> bool:
+        """Ask for contents that we lack, a window at a time; False when there is nothing left to wait for."""
+        if self.dry or self.stage is None:
+            return False
+        while self._more_wanted and self._outstanding <= WINDOW - WANT_PAGE:
+            page = self.stage.lacking(self._wanted_after, WANT_PAGE)
+            if not page:
+                self._more_wanted = False
+                break
+            self._wanted_after = page[-1][0]
+            ids = self.received.expect(page)
+            self._outstanding += len(ids)
+            if ids:
+                self.say(frames.WANT, ids)
+        return self._more_wanted or self._outstanding > 0
+
+    def begin_wanting(self) -> None:
+        self._more_wanted, self._wanted_after = True, 0
+
+    def on_want(self, message: list[bytes]) -> None:
+        if len(message) > WANT_PAGE or len(self.serving) > 4 * WINDOW:
+            raise ValueError("more contents asked for than a window holds")
+        for content_id in message:
+            if type(content_id) is not bytes or len(content_id) != 32:
+                raise ValueError("a content id")
+        self.serving[:0] = message[::-1]
+
+    def _serve(self, content_id: bytes) -> None:
+        """Send one content, hashed on the way; only one that a live record which the peer may see refers to."""
+        date = self._may_see(content_id)
+        if date is None:
+            self.say(frames.LACK, [content_id, "no message that this peer may see has it"])
+            return
+        try:
+            fd = self.store.vault.open(content_id)
+        except OSError as err:
+            self.say(frames.LACK, [content_id, f"the vault cannot read it: {os.strerror(err.errno or 5)}"])
+            return
+        try:
+            size = os.fstat(fd).st_size
+            if size > frames.PIECE_BYTES:
+                keep = os.dup(fd)
+                self.sending.insert(0, self._pieces(content_id, keep, size, date))
+                return
+            data = os.read(fd, frames.PIECE_BYTES + 1)
+        finally:
+            os.close(fd)
+        from hashlib import sha256
+
+        if sha256(data).digest() != content_id:
+            self.refused.append((content_id.hex(), "is damaged in the vault: it was not sent; mailkeep verify --repair heals it"))
+            self.say(frames.LACK, [content_id, "it is damaged in the vault"])
+            return
+        self.wire.send(frames.CONTENT, b"%b%b%b" % (content_id, date.to_bytes(8, "big", signed=True), data))
+        self.sent_contents += 1
+
+    def _pieces(self, content_id: bytes, fd: int, size: int, date: int) -> Iterator[None]:
+        """A large content; the reader checks the hash at its end."""
+        try:
+            self.say(frames.BIG, [content_id, date, size])
+            left = size
+            while left > 0:
+                data = os.read(fd, min(frames.PIECE_BYTES, left))
+                if not data:
+                    raise DataError(f"the vault's object {content_id.hex()} became shorter while it was sent")
+                left -= len(data)
+                self.wire.send(frames.PIECE, data)
+                yield
+        finally:
+            os.close(fd)
+        self.sent_contents += 1
+
+    def _may_see(self, content_id: bytes) -> int | None:
+        rows = self.index.execute(
+            "SELECT r.mailbox, r.date FROM content c JOIN record r ON r.content = c.no WHERE c.id = ? AND r.live", (content_id,)
+        )
+        for mailbox, date in rows:
+            if self.view.patterns is None or self.view.shows(self.ledger.boxes[mailbox]):
+                return int(date)
+        return None
+
+    def on_content(self, payload: bytes) -> None:
+        self.received.small(payload)
+        self._came()
+
+    def on_big(self, message: list[Any]) -> None:
+        self.received.begin(*message)
+
+    def on_piece(self, payload: bytes) -> None:
+        if self.received.piece(payload):
+            self._came()
+
+    def on_lack(self, message: list[Any]) -> None:
+        content_id, why = message
+        self.received.lacking(content_id)
+        self.refused.append((content_id.hex(), f"the peer cannot send it ({printable(str(why)[:200])}); it waits"))
+        self._came()
+
+    def _came(self) -> None:
+        self._outstanding -= 1
+        if not self.want_contents():
+            self.received.settle()
+            self.contents_complete()
+
+    def contents_complete(self) -> None:
+        raise NotImplementedError
+
+
+class Received:
+    """Contents as they come in: checked, written to the vault, made durable and noted in batches."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.expected: dict[bytes, int] = {}
+        self.batch: list[tuple[bytes, int, int]] = []
+        self.bytes = self.total_bytes = self.count = 0
+        self.writer: Any = None
+
+    def expect(self, page: list[tuple[int, bytes, int, int]]) -> list[bytes]:
+        """Note what is asked for: (number, content id, size, date); ids not asked for already."""
+        out = []
+        for _, content_id, _, date in page:
+            if content_id not in self.expected:
+                self.expected[content_id] = date
+                out.append(content_id)
+        return out
+
+    def _take(self, content_id: bytes) -> int:
+        date = self.expected.pop(content_id, None)
+        if date is None:
+            raise RemoteProtocolError("the peer sent a content that was not asked for")
+        return date
+
+    def small(self, payload: bytes) -> None:
+        from hashlib import sha256
+
+        content_id = payload[:32]
+        date = self._take(content_id)
+        data = payload[40:]
+        if sha256(data).digest() != content_id:
+            raise RemoteProtocolError(f"the peer sent other bytes than content {content_id.hex()} has; they were not kept")
+        st = self.endpoint.store.vault.write(content_id, date, data)
+        self._note(content_id, len(data), st.st_ino)
+
+    def begin(self, content_id: bytes, date: int, size: int) -> None:
+        if self.writer is not None or type(size) is not int or not 0 <= size < SIZE_MAX or type(date) is not int:
+            raise ValueError("a large content out of place")
+        self.writer = self.endpoint.store.vault.writer(content_id, self._take(content_id), size)
+
+    def piece(self, data: bytes) -> bool:
+        """One piece; True when that content is complete."""
+        writer = self.writer
+        if writer is None:
+            raise RemoteProtocolError("the peer sent a piece of nothing")
+        try:
+            writer.write(data)
+            if writer.left:
+                return False
+            size = os.fstat(writer.fd).st_size
+            st = writer.finish()
+        except DataError as err:
+            raise RemoteProtocolError(err.what) from err
+        self.writer = None
+        self._note(writer.content_id, size, st.st_ino)
+        return True
+
+    def lacking(self, content_id: bytes) -> None:
+        self._take(content_id)
+
+    def _note(self, content_id: bytes, size: int, ino: int) -> None:
+        self.batch.append((content_id, size, ino))
+        self.bytes += size
+        self.total_bytes += size
+        self.count += 1
+        if len(self.batch) >= BATCH_FILES or self.bytes >= BATCH_BYTES:
+            self.settle()
+
+    def settle(self) -> None:
+        """Make the batch durable, then note it in the index: contents that arrived stay, whatever comes."""
+        if not self.batch:
+            return
+        store = self.endpoint.store
+        store.vault.syncer.sync()
+        with store.index.transaction():
+            for content_id, size, ino in self.batch:
+                store.ledger.content(content_id, size, kept=True, ino=ino)
+        self.batch, self.bytes = [], 0
+        if store.progress is not None:
+            store.progress("received", self.count)
+
+    def abandon(self) -> None:
+        """The session is cut: keep what is whole."""
+        if self.writer is not None:
+            self.writer.abandon()
+            self.writer = None
+        self.settle()
+
+
+FIRST_TOKENS = (FIRST,)

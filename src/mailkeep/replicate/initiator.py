@@ -1,0 +1,351 @@
+"""The end that starts a session: it merges first and tells the other the result."""
+
+from __future__ import annotations
+
+from mailkeep.domain.errors import (
+    EXIT_BUSY,
+    ConfigError,
+    DataError,
+    InternalError,
+    MailkeepError,
+    NoInput,
+    PeerUnavailable,
+    PermissionDenied,
+    RemoteProtocolError,
+    StorageError,
+    StoreBusy,
+    TryAgain,
+    UsageError,
+    printable,
+)
+from mailkeep.domain.record import LAMPORT_MAX
+from mailkeep.replicate.endpoint import Endpoint
+from mailkeep.replicate.view import APPEND, ARCHIVE, BOTH, FULL, PULL, PUSH, READ, View
+from mailkeep.rules.identity import FIRST, stale
+from mailkeep.system import clock
+from mailkeep.wire import frames
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from mailkeep.store.merge import Outcome
+    from mailkeep.store.store import Store
+
+GREETED, HELLO, NEWS, WHOLE, CONTENTS, COMMITTED, APPLIED, DONE = range(8)
+TOKENS_MAX = 100
+
+
+class Stale(Exception):
+    """This store must take a new id and begin again."""
+
+
+class Initiator(Endpoint):
+    """Drives one session.
+
+    Attributes:
+        same: Nothing was to be done.
+        outcome: What the merge did here, or None.
+        remote: What the responder reports of its side.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        peer_name: str,
+        *,
+        direction: str = BOTH,
+        dry: bool = False,
+        view: View | None = None,
+        remote_store: str = "",
+        accept_approvals: bool = True,
+    ) -> None:
+        super().__init__(store, dry=dry, view=view)
+        self.peer_name, self.direction, self.accept_approvals = peer_name, direction, accept_approvals
+        self.state = GREETED
+        self.same = False
+        self.role = FULL
+        self.outcome: Outcome | None = None
+        self.remote: dict[str, Any] = {}
+        self.remote_problems: list[tuple[str, str]] = []
+        self.token: tuple[int, bytes] = FIRST
+        self.digests: dict[bytes, tuple[bytes, int]] = {}
+        self.hello_seq = 0
+        self.applied = None
+        self.before_apply: Callable[[], None] | None = None
+
+    def handlers(self) -> dict[int, Any]:
+        table: dict[int, Any] = {frames.ERROR: self.on_error}
+        if self.state == HELLO:
+            table[frames.HELLO] = self.on_hello
+        elif self.state == NEWS:
+            table |= {frames.DIGESTS: self.on_digests, frames.BOX: self.on_box, frames.RECORDS: self.on_records}
+            table[frames.END_NEWS] = self.on_end_news
+        elif self.state == WHOLE:
+            table |= {frames.BOX: self.on_box, frames.RECORDS: self.on_records, frames.END_WHOLE: self.on_end_whole}
+            table |= {frames.WANT: self.on_want}
+        elif self.state in (CONTENTS, COMMITTED):
+            table |= {frames.WANT: self.on_want, frames.CONTENT: self.on_content, frames.BIG: self.on_big}
+            table |= {frames.PIECE: self.on_piece, frames.LACK: self.on_lack}
+            if self.state == COMMITTED:
+                table[frames.DONE] = self.on_done
+        elif self.state == APPLIED:
+            table[frames.REPORT] = self.on_report
+        return table
+
+    # --- the conversation
+
+    def greet(self, **options: str) -> None:
+        """Say at once what this session is, before the store is scanned: the other end can begin."""
+        self.wire.greet(dry=str(int(self.dry)), **options)
+
+    def start(self) -> None:
+        """Send HELLO, when the scan is done."""
+        self.state = HELLO
+        tokens = []
+        for no in self.index.members - {self.index.me}:
+            if len(tokens) < TOKENS_MAX:
+                known = self.index.tokens(no)
+                tokens.append([self.index.ids[no], [list(t) for t in known.values()]])
+        patterns = self.view.patterns
+        message = self.hello(tokens=tokens, direction=self.direction, lacks=int(self._lacks_contents()))
+        if patterns is not None and self.view.names is None:
+            message["only"] = patterns.texts
+        self.hello_seq = self.snapshot_seq
+        self.say(frames.HELLO, message)
+
+    def on_hello(self, message: dict[str, Any]) -> None:
+        self.take_hello(message)
+        if message["store"] == self.index.meta["store"] and message["ids"][message["me"] - 1] == self.index.ids[self.index.me]:
+            if message.get("root_path") == self.store.root:
+                raise UsageError(
+                    f"the peer {self.peer_name} is this very store",
+                    untouched="anything",
+                    hint="correct the peer's address (mailkeep peer list)",
+                )
+        if message.get("stale"):
+            raise Stale
+        self.role = message.get("role", FULL)
+        if message.get("same"):
+            if not self.is_same(message):
+                raise RemoteProtocolError("the peer says that both sides agree, and they do not")
+            self.same = self.finished = True
+            return
+        self.wire.compress()
+        with self.index.transaction():
+            self.number_replicas(message)
+            if self.peer not in self.index.members:
+                self.index.mark("member", [self.peer])
+            if not self.dry:
+                self.index.execute("INSERT OR REPLACE INTO peer VALUES (?, ?)", (self.peer_name, self.peer))
+        self.suspect = bool(message["suspect"] or self.index.meta.get("suspect", 0))
+        number, random = message["token"]
+        self.token = (int(number), bytes(random))
+        self.state = NEWS
+
+    def on_digests(self, message: list[Any]) -> None:
+        for box_id, digest, uidnext in message:
+            self._stage_box(box_id, None, uidnext, False)
+            self.digests[box_id] = (digest, uidnext)
+
+    def on_end_news(self, message: object) -> None:
+        assert message is None or message is not None
+        compare = self._to_compare()
+        self.say(frames.CLAIM, self._claim())
+        if self._sends:
+            self.sending.append(self.send_news())
+        self.sending.append(self._end_news(compare))
+        if compare:
+            self.state = WHOLE
+        else:
+            self._contents()
+
+    def _end_news(self, compare: list[bytes]) -> Iterator[None]:
+        self.say(frames.COMPARE, compare)
+        self.say(frames.END_NEWS, None)
+        yield
+
+    def _to_compare(self) -> list[bytes]:
+        """Mailboxes in which neither side has news must agree; those that do not are compared."""
+        from mailkeep.store.news import boxes_with_news, digest_of
+
+        if self.direction == PUSH:
+            return []
+        assert self.claim is not None
+        mine = {box.id: box for box in self.ledger.alive() if self.view.shows(box)}
+        if self.suspect:
+            return sorted(set(mine) | set(self.digests))
+        busy = {self.ledger.boxes[no].id for no in boxes_with_news(self.ledger, self.claim.vector, self.since)}
+        busy |= {box_id for _, box_id, regs, _, _ in self.ready_stage().boxes() if regs is not None}
+        busy |= self.with_records
+        out = []
+        for box_id in set(mine) | set(self.digests):
+            if box_id in busy:
+                continue
+            box = mine.get(box_id)
+            ours = digest_of(box, self.view.theirs(box.name)) if box is not None else b""
+            if ours != self.digests.get(box_id, (b"", 0))[0]:
+                out.append(box_id)
+        return sorted(out)
+
+    with_records: frozenset[bytes] | set[bytes] = frozenset()
+
+    def on_records(self, message: list[Any]) -> None:
+        if self.state == NEWS:
+            self.with_records = {*self.with_records, message[0]}
+        super().on_records(message)
+
+    def on_end_whole(self, message: object) -> None:
+        assert message is None or message is not None
+        self._contents()
+
+    def _contents(self) -> None:
+        self.state = CONTENTS
+        self.begin_wanting()
+        if not self.want_contents():
+            self.contents_complete()
+
+    @property
+    def _sends(self) -> bool:
+        return self.direction in (BOTH, PUSH, ARCHIVE) and self.role != READ
+
+    def contents_complete(self) -> None:
+        """Everything that we lacked is durable in the vault: merge, and tell the result."""
+        if self.state == CONTENTS:
+            self.state = COMMITTED
+            self.sending.append(self._result())  # behind our news, which speak of the state before the merge
+
+    def commit(self) -> None:
+        from mailkeep.store.merge import Merge
+
+        assert self.claim is not None
+        with self.index.transaction():
+            if self.direction != PUSH:
+                merge = Merge(
+                    self.ledger,
+                    self.ready_stage(),
+                    self.claim,
+                    self.store.limits,
+                    origin=self.peer_name,
+                    hold_all=self.direction == ARCHIVE,
+                    now=clock.now(),
+                )
+                self.outcome = merge.commit()
+                missing = self.index.execute(
+                    "SELECT count(*) FROM record r JOIN content c ON c.no = r.content WHERE r.live AND NOT c.kept AND r.todo"
+                ).fetchone()[0]
+                self.index.meta["lacking"] = missing
+            self.index.set_tokens(self.peer, self.token, None)
+        self.ready_stage().clear()
+        self.staged_boxes.clear()
+
+    def _result(self) -> Iterator[None]:
+        """What the merge changed here and the responder does not know, then the claim."""
+        from mailkeep.domain.record import known_to
+        from mailkeep.store import news
+
+        assert self.claim is not None
+        self.commit()
+        self.committed_seq = self.index.seq
+        self.say(frames.CLAIM, self._claim())
+        if self._sends:
+            seen = self.claim.vector
+            for box in list(self.ledger.boxes.values()):
+                if not self.view.shows(box):
+                    continue
+                if box.seq > self.hello_seq and not known_to(box.regs, seen):
+                    self._send_box(box)
+            self.say(frames.DIGESTS, [[box.id, b"", box.uidnext] for box in self.ledger.boxes.values() if self.view.shows(box)])
+            for box, page in news.news(self.ledger, seen, max(self.since, self.hello_seq)):
+                if self.view.shows(box):
+                    self.say(frames.RECORDS, [box.id, page])
+                    yield
+        self.say(frames.COMMIT, None)
+        yield
+
+    def _claim(self) -> dict[str, Any]:
+        index = self.index
+        return {
+            "lamport": index.lamport,
+            "ids": index.ids[1:],
+            "vector": [index.vector.get(no, 0) for no in range(1, len(index.ids))],
+            "acks": [[who, [v.get(no, 0) for no in range(1, len(index.ids))]] for who, v in index.acks().items()],
+            "members": sorted(index.members),
+            "waived": sorted(index.waived),
+            "forgotten": sorted(index.forgotten),
+            "merges": int(self._sends),
+        }
+
+    def on_done(self, message: dict[str, Any]) -> None:
+        lamports = message["vector"]  # by our numbers, as we listed them in COMMIT
+        if len(lamports) >= len(self.index.ids) or not all(type(v) is int and 0 <= v <= LAMPORT_MAX for v in lamports):
+            raise ValueError("a vector out of bounds")
+        vector = {no: v for no, v in enumerate(lamports, 1) if v}
+        with self.index.transaction():
+            self.index.acknowledge(self.peer, vector)
+            if self._sends and self.direction != PUSH and self.view.plain:
+                self.index.set_tokens(self.peer, self.token, None, self.committed_seq)
+            if self.direction != PUSH:
+                self.index.meta["suspect"] = 0
+        if self.before_apply is not None:
+            self.before_apply()
+        self.state = APPLIED
+        if not self.dry:
+            if self.outcome is not None:
+                self.store.bump()
+            self.applied = self.store.apply()
+
+    def on_report(self, message: dict[str, Any]) -> None:
+        self.remote = {printable(str(k)): v for k, v in message["counts"].items() if type(v) is int}
+        self.remote_problems = [(printable(str(a)[:300]), printable(str(b)[:500])) for a, b in message["problems"][:200]]
+        self.remote["status"] = int(message["status"])
+        self.finished = True
+
+    # --- ends
+
+    def on_error(self, message: list[Any]) -> None:
+        code, what, untouched, hint = message
+        if code == EXIT_BUSY:
+            raise StoreBusy(
+                f"the peer {self.peer_name} is busy: {printable(str(what))}",
+                untouched="anything",
+                hint="wait for the other run to end, or use --wait 5m",
+            )
+        kinds: dict[int, type[MailkeepError]] = {
+            kind.exit_code: kind
+            for kind in (UsageError, DataError, NoInput, InternalError, StorageError, TryAgain, PermissionDenied, ConfigError)
+        }
+        kind = kinds.get(code, PeerUnavailable)
+        raise kind(
+            f"the peer {self.peer_name} says: {printable(str(what))}",
+            untouched=printable(str(untouched)),
+            hint=printable(str(hint)) and f"there: {printable(str(hint))}",
+        )
+
+    def closed(self) -> None:
+        if self.finished:
+            return
+        if self.state in (GREETED, HELLO) and not self.wire.received_bytes:
+            raise PeerUnavailable(
+                f"the peer {self.peer_name} closed the connection before it said anything",
+                untouched="anything on either side",
+                hint="its own words are above, if it had any; check that mailkeep is installed there and in the PATH of a"
+                " non-interactive shell: ssh HOST mailkeep --version",
+            )
+        raise PeerUnavailable(
+            f"the connection to {self.peer_name} was cut in mid-session",
+            untouched="what was committed is whole on both sides; contents that arrived stay",
+            hint="run the same command again: it goes on where this one stopped",
+        )
+
+
+def identity_of(initiator: Initiator, message: dict[str, Any]) -> tuple[bool, bool]:
+    """Whether the initiator, the responder, is stale, as the initiator sees it (tests)."""
+    rid = message["ids"][message["me"] - 1]
+    mine = initiator.side(None, initiator.index.tokens(initiator.index.numbers.get(rid, 0)).values(), rid)
+    theirs = initiator.side(message, [FIRST], initiator.index.ids[initiator.index.me])
+    return stale(mine, theirs)
+
+
+__all__ = ["APPEND", "PULL", "Initiator", "Stale", "identity_of"]

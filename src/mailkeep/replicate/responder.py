@@ -1,0 +1,253 @@
+"""The end that answers: it never waits for its lock, sends its news, and commits what the initiator settled."""
+
+from __future__ import annotations
+
+from mailkeep.domain.errors import EXIT_DONE, EXIT_HELD, EXIT_SKIPPED, PeerUnavailable, RemoteProtocolError
+from mailkeep.replicate.endpoint import Endpoint
+from mailkeep.replicate.view import APPEND, FULL, PULL, PUSH, READ, View
+from mailkeep.rules.identity import FIRST, stale
+from mailkeep.system import clock
+from mailkeep.wire import frames
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from mailkeep.store.merge import Outcome
+    from mailkeep.store.store import Store
+
+WAITS, NEWS, CONTENTS, COMMITTING, DONE = range(5)
+
+
+class Responder(Endpoint):
+    """Answers one session.
+
+    Attributes:
+        role: What the initiator may do here: read, append or full.
+        outcome: What the commit did here, or None.
+    """
+
+    def __init__(self, store: Store, *, dry: bool = False, role: str = FULL, view: View | None = None) -> None:
+        super().__init__(store, dry=dry, view=view)
+        self.role = role
+        self.state = WAITS
+        self.direction = "both"
+        self.outcome: Outcome | None = None
+        self.token: tuple[int, bytes] = FIRST
+        self.scan_problems: list[tuple[str, str]] = []
+        self.final: dict[str, Any] | None = None
+        self.merges = False
+        self.peer_id = b""
+
+    def handlers(self) -> dict[int, Any]:
+        table: dict[int, Any] = {frames.ERROR: self.on_error}
+        if self.state == WAITS:
+            table[frames.HELLO] = self.on_hello
+        elif self.state == NEWS:
+            table |= {frames.BOX: self.on_box, frames.RECORDS: self.on_records, frames.COMPARE: self.on_compare}
+            table |= {frames.END_NEWS: self.on_end_news, frames.WANT: self.on_want, frames.CLAIM: self.on_claim}
+        elif self.state in (CONTENTS, COMMITTING):
+            table |= {frames.WANT: self.on_want, frames.CONTENT: self.on_content, frames.BIG: self.on_big}
+            table |= {frames.PIECE: self.on_piece, frames.LACK: self.on_lack}
+            if self.state == CONTENTS:
+                table |= {frames.BOX: self.on_box, frames.RECORDS: self.on_records, frames.DIGESTS: self.on_uidnexts}
+                table |= {frames.COMMIT: self.on_commit, frames.CLAIM: self.on_claim}
+        return table
+
+    def on_hello(self, message: dict[str, Any]) -> None:
+        self.take_hello(message)
+        index = self.index
+        self.direction = message["direction"]
+        me, peer_id = index.ids[index.me], message["ids"][message["me"] - 1]
+        self.peer_id = peer_id
+        if "only" in message and self.view.plain:
+            from mailkeep.wire.patterns import Patterns
+
+            self.view = View(Patterns([str(text)[:1000] for text in message["only"][:1000]]))
+        if index.numbers.get(peer_id, 0) in index.forgotten:
+            from mailkeep.domain.errors import PermissionDenied
+
+            raise PermissionDenied(
+                "this replica was given up here (peer forget); it may only come back as a new one",
+                untouched="anything",
+                hint="there: mailkeep init --adopt, which makes it a new replica",
+            )
+        sent = {rid: [(int(n), bytes(r)) for n, r in tokens] for rid, tokens in message["tokens"]}
+        theirs = sent.get(me, [FIRST])
+        no = index.numbers.get(peer_id, 0)
+        ours = list(index.tokens(no).values())
+        they_stale, we_stale = stale(self.side(message, theirs, me), self.side(None, ours, peer_id))
+        if they_stale and not we_stale:
+            self.say(frames.HELLO, self.hello(stale=1, token=[0, b""], role=self.role))
+            self.finished = True
+            return
+        if we_stale:
+            with index.transaction():
+                self.store.become_new()
+            self.store.bump()
+            theirs, ours = [FIRST], [FIRST]
+            if they_stale:
+                self.say(frames.HELLO, self.hello(stale=1, token=[0, b""], role=self.role))
+                self.finished = True
+                return
+        if self.is_same(message) and not message["lacks"] and self.direction == "both" and not self.dry:
+            self.say(frames.HELLO, self.hello(same=1, token=[0, b""], role=self.role))
+            self.finished = True
+            return
+        self._open_session(message, theirs, ours)
+
+    def _open_session(self, message: dict[str, Any], theirs: list[tuple[int, bytes]], ours: list[tuple[int, bytes]]) -> None:
+        """Note token and member before answering: whoever is given a record must acknowledge its tombstone."""
+        index = self.index
+        both = set(theirs) & set(ours)
+        self.token = (1 + max((*theirs, *ours))[0], clock.random_bytes(8))
+        with index.transaction():
+            self.number_replicas(message)
+            index.mark("member", [self.peer])
+            index.set_tokens(self.peer, max(both, default=self.token), self.token)
+        self.say(frames.HELLO, self.hello(token=list(self.token), role=self.role, root_path=self.store.root))
+        self.wire.compress()
+        self.state = NEWS
+        self.sending.append(self._news())
+
+    def _news(self) -> Iterator[None]:
+        from mailkeep.store.news import digest_of
+
+        rows = [
+            [box.id, digest_of(box, self.view.theirs(box.name)), box.uidnext]
+            for box in self.ledger.boxes.values()
+            if self.view.shows(box)
+        ]
+        for start in range(0, len(rows), 5000):
+            self.say(frames.DIGESTS, rows[start : start + 5000])
+        if self.direction != PUSH:
+            yield from self.send_news()
+        self.say(frames.END_NEWS, None)
+        yield
+
+    def on_compare(self, message: list[bytes]) -> None:
+        if message:
+            self.sending.append(self._whole(message))
+
+    def _whole(self, wanted: list[bytes]) -> Iterator[None]:
+        from mailkeep.store.news import whole
+
+        for box_id in wanted:
+            box = self.ledger.by_id.get(box_id)
+            if box is None or not self.view.shows(box):
+                self.say(frames.BOX, [box_id, None, 1, 1])
+                continue
+            self._send_box(box, whole=True)
+            for page in whole(self.ledger, box):
+                self.say(frames.RECORDS, [box.id, page])
+                yield
+        self.say(frames.END_WHOLE, None)
+        yield
+
+    def on_end_news(self, message: object) -> None:
+        assert message is None or message is not None
+        self.state = CONTENTS
+        self.begin_wanting()
+        self.want_contents()
+
+    def on_uidnexts(self, message: list[Any]) -> None:
+        for box_id, _, uidnext in message:
+            if box_id not in self.staged_boxes:
+                self._stage_box(box_id, None, uidnext, False)
+
+    def on_claim(self, message: dict[str, Any]) -> None:
+        """What the initiator has taken in, and how it numbers replicas, for all that follows."""
+        from mailkeep.store.merge import Claim
+
+        with self.index.transaction():
+            self.numbers = {their: self.index.number(rid) for their, rid in enumerate(message["ids"], 1)}
+        if type(message["lamport"]) is not int or message["lamport"] < 0:
+            raise ValueError("lamport")
+        self.claim = Claim(
+            self.peer,
+            message["lamport"],
+            self.vector(message["vector"]),
+            {self.numbers[who]: self.vector(v) for who, v in message["acks"]},
+            [self.numbers[n] for n in message["members"]],
+            [self.numbers[n] for n in message["waived"]],
+            [self.numbers[n] for n in message["forgotten"]],
+        )
+        self.merges = bool(message["merges"]) and self.direction != PULL and self.role != READ
+
+    def on_commit(self, message: object) -> None:
+        """The initiator has committed: take in what it settled, once every content is here."""
+        assert message is None or message is not None
+        self.state = COMMITTING
+        self.begin_wanting()
+        if not self.want_contents():
+            self.contents_complete()
+
+    def contents_complete(self) -> None:
+        if self.state != COMMITTING:
+            return
+        from mailkeep.store.merge import Merge
+
+        assert self.claim is not None
+        index = self.index
+        with index.transaction():
+            if self.merges:
+                merge = Merge(
+                    self.ledger,
+                    self.ready_stage(),
+                    self.claim,
+                    self.store.limits,
+                    origin=index.ids[self.peer].hex(),
+                    now=clock.now(),
+                )
+                self.outcome = merge.commit()
+            else:
+                index.acknowledge(self.peer, self.claim.vector)
+            complete = self.merges and self.direction != PUSH and self.view.plain
+            seq = None if not complete else self.snapshot_seq if index.wrote else index.seq
+            index.set_tokens(self.peer, self.token, None, seq)
+            if self.direction != PULL:
+                index.meta["suspect"] = 0
+        vector = [index.vector.get(self.numbers[their], 0) for their in sorted(self.numbers)]
+        self.say(frames.DONE, {"vector": vector})
+        self.state = DONE
+        self.sending.append(self._finish())
+
+    def _finish(self) -> Iterator[None]:
+        """After DONE is on its way: put files in place, then report."""
+        yield
+        yield
+        store = self.store
+        problems = list(self.scan_problems) + self.refused
+        counts: dict[str, int] = {}
+        status = EXIT_DONE
+        if self.outcome is not None:
+            o = self.outcome
+            counts = {"added": o.added, "changed": o.changed, "expunged": o.expunged, "held": o.held, "revived": o.revived}
+            if not self.dry:
+                store.bump()
+                applied = store.apply()
+                problems += applied.problems
+        if problems:
+            status = EXIT_SKIPPED
+        if counts.get("held"):
+            status = EXIT_HELD
+        self.final = {"counts": counts, "status": status, "problems": [list(p) for p in problems[:100]]}
+        self.say(frames.REPORT, self.final)
+        self.finished = True
+
+    def on_error(self, message: list[Any]) -> None:
+        raise PeerUnavailable(f"the initiator gave up: {str(message[1])[:500]}")
+
+    def closed(self) -> None:
+        if self.finished:
+            return
+        if self.state == WAITS:
+            if self.wire.received_bytes:
+                self.finished = True  # it saw our error, or nothing was to be done
+                return
+            raise RemoteProtocolError("the other end said nothing: mailkeep serve is started by mailkeep sync, not by hand")
+        raise PeerUnavailable("the initiator closed the connection in mid-session")
+
+
+__all__ = ["APPEND", "Responder"]

@@ -1,0 +1,55 @@
+"""What one peer sees of a store: which mailboxes, under which names, and in which direction."""
+
+from __future__ import annotations
+
+from mailkeep.domain.names import BadMailboxName, MailboxName
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mailkeep.store.ledger import Mailbox
+    from mailkeep.wire.patterns import NameMap, Patterns
+
+BOTH, PULL, PUSH, ARCHIVE = "both", "pull", "push", "archive"
+DIRECTIONS = (BOTH, PULL, PUSH, ARCHIVE)
+READ, APPEND, FULL = "read", "append", "full"
+ROLES = (READ, APPEND, FULL)
+
+
+class View:
+    """A peer's view. The default shows everything under its own name, in both directions.
+
+    Attributes:
+        patterns: Which mailboxes take part, in this store's names; None: all.
+        names: Local names <-> the peer's; None: the same.
+    """
+
+    __slots__ = ("names", "patterns")
+
+    def __init__(self, patterns: Patterns | None = None, names: NameMap | None = None) -> None:
+        self.patterns, self.names = patterns, names
+
+    @property
+    def plain(self) -> bool:
+        return self.patterns is None and self.names is None
+
+    def shows(self, box: Mailbox) -> bool:
+        return self.shows_name(box.name)
+
+    def shows_name(self, name: str) -> bool:
+        return self.patterns is None or self.patterns.selects(MailboxName.parse(name))
+
+    def theirs(self, name: str) -> str:
+        """A local name as the peer knows it."""
+        return name if self.names is None else str(self.names.to_peer(MailboxName.parse(name)))
+
+    def ours(self, name: str) -> str:
+        """A peer's name as it is here.
+
+        Raises:
+            BadMailboxName: It is none.
+        """
+        parsed = MailboxName.parse(name)
+        return str(parsed if self.names is None else self.names.to_local(parsed))
+
+
+__all__ = ["APPEND", "ARCHIVE", "BOTH", "DIRECTIONS", "FULL", "PULL", "PUSH", "READ", "ROLES", "BadMailboxName", "View"]

@@ -1,0 +1,88 @@
+"""The guard: may this many messages vanish?
+
+A message *vanishes* when no live record of its content is left in any mailbox: a move, a copy or a rename
+of a mailbox makes nothing vanish. What vanished within the window counts together, so a loss that bleeds
+over many runs is stopped like one blow.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class Limits:
+    """When deletions are held.
+
+    Attributes:
+        count: More vanishing messages than this, in the whole store, are held.
+        mailbox_share: Likewise a larger share of one mailbox, from 0 to 1,
+        store_share: or of the store.
+        minimum: Shares are looked at only above this many messages.
+        window_seconds: How long what vanished counts.
+        exempt: Mailboxes (and those below) that are meant to be emptied.
+    """
+
+    __slots__ = ("count", "exempt", "mailbox_share", "minimum", "store_share", "window_seconds")
+
+    def __init__(
+        self,
+        count: int = 1000,
+        mailbox_share: float = 0.25,
+        store_share: float = 0.1,
+        minimum: int = 50,
+        window_seconds: int = 86_400,
+        exempt: Iterable[str] = ("Trash", "Junk"),
+    ) -> None:
+        self.count = count
+        self.mailbox_share = mailbox_share
+        self.store_share = store_share
+        self.minimum = minimum
+        self.window_seconds = window_seconds
+        self.exempt = tuple(exempt)
+
+    def is_exempt(self, name: str) -> bool:
+        return any(name == e or name.startswith(e + "/") for e in self.exempt)
+
+
+class Tally:
+    """What the guard knows of one mailbox: its name, live messages before, vanishing, lately vanished."""
+
+    __slots__ = ("lately", "live", "name", "vanishing")
+
+    def __init__(self, name: str, live: int, vanishing: int, lately: int = 0) -> None:
+        self.name = name
+        self.live = live
+        self.vanishing = vanishing
+        self.lately = lately
+
+
+def judge(tallies: Mapping[int, Tally], limits: Limits) -> dict[int, str]:
+    """Which mailboxes' vanishing messages are held, with the reason in words; empty: let them go.
+
+    Args:
+        tallies: By mailbox, all mailboxes with live messages.
+        limits: As configured.
+    """
+    counted = {no: t for no, t in tallies.items() if not limits.is_exempt(t.name)}
+    concerned = [no for no, t in counted.items() if t.vanishing]
+    if not concerned:
+        return {}
+    now = sum(t.vanishing for t in counted.values())
+    gone = now + sum(t.lately for t in counted.values())
+    total = sum(t.live + t.lately for t in counted.values())
+    if gone > limits.count:
+        why = f"{gone:,} messages would have vanished from the store, more than {limits.count:,}"
+        return dict.fromkeys(concerned, why)
+    if gone > limits.minimum and gone > limits.store_share * total:
+        why = f"{gone:,} of the store's {total:,} messages would have vanished, more than {limits.store_share:.0%}"
+        return dict.fromkeys(concerned, why)
+    held = {}
+    for no in concerned:
+        t = counted[no]
+        lost = t.vanishing + t.lately
+        before = t.live + t.lately
+        if lost > limits.minimum and lost > limits.mailbox_share * before:
+            held[no] = f"{lost:,} of {before:,} messages of {t.name} would have vanished, more than {limits.mailbox_share:.0%}"
+    return held

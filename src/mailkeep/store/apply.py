@@ -1,0 +1,518 @@
+"""Making files as their records say: the replay of the journal.
+
+The journal is the mark `todo` on records and mailboxes, written in the transaction that changed them.
+What is to be done follows from the row alone, so doing it twice is doing it once: a crash anywhere is
+followed by the same calls. Nothing is overwritten, no link is followed, and what is removed goes first to
+the state directory, is looked at there, and only then dropped; its content is in the vault.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from mailkeep.domain.errors import DataError, printable
+from mailkeep.domain.flags import OLD, SYSTEM, unpack
+from mailkeep.domain.names import MailboxName
+from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE
+from mailkeep.store.maildir import SUBS
+from mailkeep.store.vault import LINK, OBJECT_MODE, copy_bytes
+from mailkeep.system import fs
+from mailkeep.wire.layouts import MAILDIRPP, Unmappable
+from mailkeep.wire.maildirname import flags_of, inexpressible, info_for
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mailkeep.store.ledger import Ledger, Mailbox, Record
+    from mailkeep.store.maildir import Maildir
+    from mailkeep.store.vault import Vault
+
+BATCH = 2000
+"""Files changed between two syncs; the crash test replays at most so many."""
+NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO))
+
+
+class Applied:
+    """What was done to files, and what has to wait."""
+
+    __slots__ = ("linked", "problems", "removed", "renamed", "waiting")
+
+    def __init__(self) -> None:
+        self.linked = self.renamed = self.removed = self.waiting = 0
+        self.problems: list[tuple[str, str]] = []
+
+
+class Apply:
+    """One pass over the journal of one store, under its lock."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        maildir: Maildir,
+        vault: Vault,
+        state: bytes,
+        *,
+        hashed_after: int,
+        progress: Callable[[str, int], None] | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            hashed_after: Contents with a higher number were hashed while this process received them;
+                any other object is hashed before it leaves the vault.
+        """
+        self.ledger, self.index, self.maildir, self.vault = ledger, ledger.index, maildir, vault
+        self.trash = os.path.join(state, b"trash")
+        self.found = os.path.join(state, b"lost+found")
+        self.hashed_after = hashed_after
+        self.tag = bytes(self.index.meta["store"])[:4].hex().encode()
+        self.progress = progress
+        self.report = Applied()
+
+    def run(self) -> Applied:
+        """Carry out everything that is marked. Durable on return; what had to wait stays marked."""
+        self.empty_trash()
+        directories = any(box.todo for box in self.ledger.boxes.values())
+        if directories:
+            self._directories()
+        self._files()
+        if directories:
+            self._remove_directories()
+        return self.report
+
+    # --- files
+
+    def _files(self) -> None:
+        boxes = [no for (no,) in self.ledger.execute("SELECT DISTINCT mailbox FROM record WHERE todo")]
+        done: list[tuple[object, ...]] = []
+        for no in boxes:
+            box = self.ledger.boxes[no]
+            if box.dir is None:
+                self._clear_dead(box)
+                continue
+            after = 0
+            while True:
+                page = list(
+                    self.ledger.records("mailbox = ? AND todo AND no > ? ORDER BY no LIMIT ?", (no, after, BATCH))
+                )
+                if not page:
+                    break
+                after = page[-1].no
+                wanted = self._contents(no, page[0].no, after)
+                for record in page:
+                    done.append(self._one(record, box, *wanted[record.no]))
+                if len(done) >= BATCH:
+                    self._clear(done)
+                    done = []
+        if done:
+            self._clear(done)
+
+    def _contents(self, mailbox: int, first: int, last: int) -> dict[int, tuple[bytes, int, int]]:
+        return {
+            no: (content_id, size, kept)
+            for no, content_id, size, kept in self.ledger.execute(
+                "SELECT r.no, c.id, c.size, c.kept FROM record r JOIN content c ON c.no = r.content"
+                " WHERE r.mailbox = ? AND r.todo AND r.no BETWEEN ? AND ?",
+                (mailbox, first, last),
+            )
+        }
+
+    def _clear_dead(self, box: Mailbox) -> None:
+        """Records of a mailbox that has no directory: those without a file need nothing, others wait."""
+        with self.index.transaction():
+            self.ledger.execute("UPDATE record SET todo = 0 WHERE mailbox = ? AND todo AND NOT live AND sub = 0", (box.no,))
+        waiting = self.ledger.execute("SELECT count(*) FROM record WHERE mailbox = ? AND todo", (box.no,)).fetchone()[0]
+        self.report.waiting += waiting
+
+    def _clear(self, done: list[tuple[object, ...]]) -> None:
+        """Clear the journal of operations once they are durable."""
+        self.vault.syncer.sync()
+        with self.index.transaction():
+            self.index.executemany("UPDATE record SET sub=?, base=?, info=?, ino=?, mtime=?, ctime=?, todo=? WHERE no=?", done)
+        if self.progress is not None:
+            self.progress("written", self.report.linked)
+
+    def _one(self, record: Record, box: Mailbox, content_id: bytes, size: int, kept: int) -> tuple[object, ...]:
+        assert box.dir is not None
+        todo = 0
+        try:
+            if record.hold is not None:
+                pass  # a person decides
+            elif not record.live:
+                if record.sub != NO_FILE:
+                    self._remove(record, box, content_id, size)
+                    self.report.removed += 1
+            elif record.sub == NO_FILE:
+                if kept:
+                    self._link(record, box, content_id, size)
+                    self.report.linked += 1
+                else:
+                    todo = 1
+                    self.report.waiting += 1
+            else:
+                self._rename(record, box)
+        except _Waits as err:
+            todo = 1
+            self.report.waiting += 1
+            self.report.problems.append((printable(box.dir) or ".", str(err)))
+        except DataError as err:
+            todo = 1
+            self.report.waiting += 1
+            self.report.problems.append((printable(box.dir) or ".", err.what))
+        except OSError as err:
+            if err.errno in NO_ROOM:
+                raise fs.explain(err, f"a message of {box.name} could not be put in place") from err
+            todo = 1
+            self.report.waiting += 1
+            self.report.problems.append((printable(box.dir) or ".", f"a file could not be changed: {os.strerror(err.errno or 5)}"))
+        return (record.sub, record.base, record.info, record.ino, record.mtime, record.ctime, todo, record.no)
+
+    def _name_for(self, record: Record, box: Mailbox) -> tuple[int, bytes]:
+        """(sub, info) that show the record's flags."""
+        assert box.dir is not None
+        flags = unpack(record.flags)
+        table = self.maildir.keywords(box.dir)
+        foreign = flags_of(record.info or b"", table)[1]
+        hidden = inexpressible(flags, table)
+        named = frozenset(f for f in hidden if len(f) > 1)
+        if named:
+            table = self.maildir.add_keywords(box.dir, named)
+        sub = IN_CUR if OLD in flags or flags & SYSTEM or flags - {OLD} else IN_NEW
+        return sub, info_for(flags, table, foreign) if sub == IN_CUR or record.info else b""
+
+    def _link(self, record: Record, box: Mailbox, content_id: bytes, size: int) -> None:
+        """Give a record its file: a hard link to the vault's object, else a copy.
+
+        The name follows from the record, so that after a crash the same name is tried again.
+        """
+        assert box.dir is not None
+        sub, info = self._name_for(record, box)
+        base = b"%d.K%dV%d.%b,S=%d" % (record.date, record.no, record.uid, self.tag, size)
+        name = base + info
+        directory = self.maildir.open(box.dir, SUBS[sub])
+        path = self.vault.path(content_id)
+        if record.content <= self.hashed_after:
+            self._check(content_id)
+        st = os.lstat(path)
+        if self.vault.mode == LINK and self._datable(path, st, record.date):
+            try:
+                os.link(path, name, dst_dir_fd=directory, follow_symlinks=False)
+                record.mtime = record.date * 1_000_000_000
+            except FileExistsError:
+                there = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                if there.st_ino != st.st_ino:
+                    raise _Waits(f"a file named {printable(name)} is in the way") from None
+                record.mtime = there.st_mtime_ns
+            except OSError as err:
+                if err.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV):
+                    raise
+                st = self._copy(content_id, record, box, name, directory)
+        else:
+            st = self._copy(content_id, record, box, name, directory)
+        self.vault.syncer.note(os.path.join(self.maildir.root, box.dir, SUBS[sub], name))
+        record.sub, record.base, record.info, record.ino, record.ctime = sub, base, info, st.st_ino, None
+
+    def _check(self, content_id: bytes) -> None:
+        from hashlib import sha256
+
+        fd = self.vault.open(content_id)
+        try:
+            hashed = sha256()
+            while chunk := os.read(fd, fs.READ_BYTES):
+                hashed.update(chunk)
+        finally:
+            os.close(fd)
+        if hashed.digest() != content_id:
+            from mailkeep.store.vault import damaged
+
+            raise damaged(content_id)
+
+    def _datable(self, path: bytes, st: os.stat_result, date: int) -> bool:
+        """Whether the object's time is the record's INTERNALDATE, or may be set to it."""
+        if st.st_mtime_ns == date * 1_000_000_000 or st.st_mtime_ns // 1_000_000_000 == date:
+            return st.st_mtime_ns == date * 1_000_000_000 or st.st_nlink > 1 or self._date(path, date)
+        return st.st_nlink == 1 and self._date(path, date)
+
+    def _date(self, path: bytes, date: int) -> bool:
+        os.utime(path, (date, date), follow_symlinks=False)
+        return True
+
+    def _copy(self, content_id: bytes, record: Record, box: Mailbox, name: bytes, directory: int) -> os.stat_result:
+        """Copy by way of tmp/, as every Maildir delivery does."""
+        assert box.dir is not None
+        tmp = self.maildir.open(box.dir, b"tmp")
+        temporary = name.split(b":")[0]
+        try:
+            os.unlink(temporary, dir_fd=tmp)
+        except FileNotFoundError:
+            pass
+        source = self.vault.open(content_id)
+        try:
+            fd = os.open(temporary, fs.O_CREATE, 0o600, dir_fd=tmp)
+            try:
+                copy_bytes(source, fd)
+                os.utime(fd, (record.date, record.date))
+                os.fchmod(fd, 0o600 if self.vault.mode != LINK else OBJECT_MODE)
+                os.fsync(fd)
+                st = os.fstat(fd)
+            finally:
+                os.close(fd)
+        finally:
+            os.close(source)
+        try:
+            fs.rename_noreplace(temporary, name, tmp, directory)
+        except FileExistsError:
+            os.unlink(temporary, dir_fd=tmp)
+            there = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if (there.st_size, there.st_mtime_ns) != (st.st_size, st.st_mtime_ns):
+                raise _Waits(f"a file named {printable(name)} is in the way") from None
+            st = there
+        record.mtime = st.st_mtime_ns
+        return st
+
+    def _rename(self, record: Record, box: Mailbox) -> None:
+        """Show other flags by another name, or by moving between new and cur."""
+        assert box.dir is not None and record.base is not None
+        sub, info = self._name_for(record, box)
+        old_sub, old = record.sub, record.base + (record.info or b"")
+        if record.sub == IN_NEW and sub == IN_NEW:
+            info = record.info or b""
+        name = record.base + info
+        if (sub, name) == (old_sub, old):
+            return
+        source, target = self.maildir.open(box.dir, SUBS[old_sub]), self.maildir.open(box.dir, SUBS[sub])
+        try:
+            fs.rename_noreplace(old, name, source, target)
+        except FileNotFoundError:
+            try:
+                st = os.stat(name, dir_fd=target, follow_symlinks=False)
+            except FileNotFoundError:
+                raise _Waits("a message was renamed or removed meanwhile; its flags wait for the next scan") from None
+            if st.st_ino != record.ino:
+                raise _Waits("another file has taken a message's name; its flags wait for the next scan") from None
+        except FileExistsError:
+            raise _Waits("a message of that name is there already; its flags wait") from None
+        self.report.renamed += 1
+        self.vault.syncer.note(os.path.join(self.maildir.root, box.dir, SUBS[sub], name))
+        record.sub, record.info, record.ctime = sub, info, None
+
+    def _remove(self, record: Record, box: Mailbox, content_id: bytes, size: int) -> None:
+        """Take a file out of the Maildir. It is dropped only when it is what we meant and the vault has it."""
+        assert box.dir is not None and record.base is not None
+        name = record.base + (record.info or b"")
+        directory = self.maildir.open(box.dir, SUBS[record.sub])
+        trash = self._trash_fd()
+        aside = b"%d.%b" % (record.no, content_id.hex().encode())
+        try:
+            fs.rename_noreplace(name, aside, directory, trash)
+        except FileNotFoundError:
+            record.sub, record.base, record.info, record.ino = NO_FILE, None, None, None
+            return  # gone already: by a crash after this step, or by another program
+        st = os.stat(aside, dir_fd=trash, follow_symlinks=False)
+        there = self.vault.stat(content_id)
+        ours = st.st_ino == record.ino and there is not None and there.st_size == size
+        if not (ours and st.st_size == size and (there is None or there.st_ino == st.st_ino or st.st_mtime_ns == record.mtime)):
+            fs.rename_noreplace(aside, name, trash, directory)
+            raise _Waits("a message to be removed is another file by now; it was left")
+        os.unlink(aside, dir_fd=trash)
+        record.sub, record.base, record.info, record.ino = NO_FILE, None, None, None
+
+    def _trash_fd(self) -> int:
+        if not hasattr(self, "_trash"):
+            os.makedirs(self.trash, 0o700, exist_ok=True)
+            self._trash = fs.open_directory(self.trash)
+        return self._trash
+
+    def empty_trash(self) -> None:
+        """What a crash left between 'moved aside' and 'dropped': drop what the vault has, keep anything else."""
+        try:
+            names = os.listdir(self.trash)
+        except FileNotFoundError:
+            return
+        for name in names:
+            path = os.path.join(self.trash, name)
+            content_id = bytes.fromhex(name.split(b".")[-1].decode()) if _is_aside(name) else b""
+            there = self.vault.stat(content_id) if content_id else None
+            st = os.lstat(path)
+            if there is not None and (there.st_dev, there.st_ino) == (st.st_dev, st.st_ino):
+                os.unlink(path)
+            else:
+                os.makedirs(self.found, 0o700, exist_ok=True)
+                os.rename(path, os.path.join(self.found, name))
+                self.report.problems.append((printable(self.found), "holds a file that a crash left half removed; look at it"))
+
+    # --- directories
+
+    def _place(self, box: Mailbox) -> bytes | None:
+        """Where a mailbox's directory belongs; None when it should have none."""
+        if not box.alive and not self.ledger.execute(
+            "SELECT 1 FROM record WHERE mailbox = ? AND hold IS NOT NULL LIMIT 1", (box.no,)
+        ).fetchone():
+            return None
+        return self.maildir.layout.directory(MailboxName.parse(box.name))
+
+    def _directories(self) -> None:
+        """Make and rename directories. Renames are tried again while others make room."""
+        self.maildir.close_directories()
+        pending = [box for box in self.ledger.boxes.values() if box.todo]
+        progress = True
+        while pending and progress:
+            progress = False
+            for box in list(pending):
+                try:
+                    wanted = self._place(box)
+                    if wanted is None or wanted == box.dir:
+                        pass
+                    elif box.dir is None:
+                        self._make(wanted)
+                    else:
+                        self._move(box.dir, wanted)
+                except Unmappable as err:
+                    self._wait(box, f"has no place in this layout: it {err.reason}")
+                    pending.remove(box)
+                    continue
+                except FileExistsError:
+                    continue
+                except OSError as err:
+                    if err.errno in NO_ROOM:
+                        raise fs.explain(err, f"the mailbox {box.name} could not be made") from err
+                    self._wait(box, f"its directory could not be made: {os.strerror(err.errno or 5)}")
+                    pending.remove(box)
+                    continue
+                pending.remove(box)
+                progress = True
+                self._placed(box, wanted)
+        for box in pending:
+            self._wait(box, "another directory is in the way of its name")
+
+    def _placed(self, box: Mailbox, wanted: bytes | None) -> None:
+        if wanted is None:
+            return  # its files are removed first
+        with self.index.transaction():
+            box.stamps = None if box.dir is None else box.stamps
+            box.dir, box.todo, box.problem, box.dirty = wanted, False, None, True
+            self.index.meta["structure"] = None
+
+    def _wait(self, box: Mailbox, why: str) -> None:
+        self.report.problems.append((box.name, why + "; the mailbox waits, its mail is in the vault"))
+        if box.problem != why or box.todo:
+            with self.index.transaction():
+                box.problem, box.todo, box.dirty = why, False, True
+
+    def _make(self, path: bytes) -> None:
+        """Make a mailbox's directories; those that are there already are taken as they are."""
+        at = self.maildir.fd
+        parts = path.split(b"/") if path else []
+        for depth in range(1, len(parts) + 1):
+            _mkdir(b"/".join(parts[:depth]), at)
+        prefix = path + b"/" if path else b""
+        for sub in (b"tmp", b"new", b"cur"):  # cur last: it makes the directory a mailbox
+            _mkdir(prefix + sub, at)
+        if path and self.maildir.layout.kind == MAILDIRPP:
+            try:
+                os.close(os.open(prefix + b"maildirfolder", fs.O_CREATE, 0o600, dir_fd=at))
+            except FileExistsError:
+                pass
+
+    def _move(self, source: bytes, target: bytes) -> None:
+        at = self.maildir.fd
+        if not _exists(source, at) and _exists(os.path.join(target, b"cur"), at):
+            return  # done before a crash, or by the rename of a parent
+        if self.maildir.layout.kind == MAILDIRPP:
+            fs.rename_noreplace(source, target, at, at)
+            return
+        if _exists(os.path.join(target, b"cur"), at):
+            raise FileExistsError
+        parts = target.split(b"/")
+        for depth in range(1, len(parts) + 1):
+            _mkdir(b"/".join(parts[:depth]), at)
+        for sub in (b"tmp", b"new", b"cur"):
+            try:
+                fs.rename_noreplace(os.path.join(source, sub), os.path.join(target, sub), at, at)
+            except FileNotFoundError:
+                _mkdir(os.path.join(target, sub), at)
+        try:
+            os.rmdir(source, dir_fd=at)
+        except OSError:
+            pass  # it holds other mailboxes, or files that are not ours
+
+    def _remove_directories(self) -> None:
+        """Take away the directories of deleted mailboxes, whole, into the state directory, if no mail is in them."""
+        for box in [b for b in self.ledger.boxes.values() if b.todo]:
+            if box.dir is None or box.dir == b"":
+                self._unplaced(box, box.dir)
+                continue
+            if self._place(box) is not None:
+                continue
+            try:
+                kept = self._take_away(box.dir, box)
+            except FileNotFoundError:
+                kept = None
+            except OSError as err:
+                kept = f"its directory could not be removed: {os.strerror(err.errno or 5)}"
+            if kept:
+                self._wait(box, kept)
+            else:
+                self._unplaced(box, None)
+
+    def _unplaced(self, box: Mailbox, directory: bytes | None) -> None:
+        with self.index.transaction():
+            box.dir, box.stamps, box.todo, box.dirty = directory, None, False, True
+            self.index.meta["structure"] = None
+
+    def _take_away(self, path: bytes, box: Mailbox) -> str | None:
+        self.maildir.close_directories()
+        for sub in SUBS[1:]:
+            if any(True for _ in self.maildir.entries(path, sub)):
+                return "it was deleted elsewhere, and new mail is in it"
+        self.maildir.close_directories()
+        if self.maildir.layout.kind == MAILDIRPP:
+            removed = os.path.join(os.path.dirname(self.trash), b"removed-mailboxes")
+            os.makedirs(removed, 0o700, exist_ok=True)
+            aside = b"%b.%d" % (box.id.hex().encode(), self.index.seq)
+            fd = fs.open_directory(removed)
+            try:
+                fs.rename_noreplace(path, aside, self.maildir.fd, fd)
+                for sub in SUBS[1:]:
+                    if os.listdir(os.path.join(removed, aside, sub)):  # delivered between look and rename
+                        fs.rename_noreplace(aside, path, fd, self.maildir.fd)
+                        return "it was deleted elsewhere, and new mail is in it"
+            finally:
+                os.close(fd)
+            return None
+        for sub in (b"cur", b"new", b"tmp"):
+            os.rmdir(os.path.join(path, sub), dir_fd=self.maildir.fd)
+        try:
+            os.rmdir(path, dir_fd=self.maildir.fd)
+        except OSError:
+            pass  # other mailboxes lie below it, or files that are not ours
+        return None
+
+
+class _Waits(Exception):
+    """A file is not as the index has it: left alone until a scan has seen it."""
+
+
+def _is_aside(name: bytes) -> bool:
+    number, _, rest = name.partition(b".")
+    return number.isdigit() and len(rest) == 64 and all(c in b"0123456789abcdef" for c in rest)
+
+
+def _mkdir(path: bytes, at: int) -> None:
+    try:
+        os.mkdir(path, 0o700, dir_fd=at)
+    except FileExistsError:
+        if not os.path.isdir(b"/proc/self/fd/%d/%b" % (at, path)):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
+
+
+def _exists(path: bytes, at: int) -> bool:
+    try:
+        os.stat(path, dir_fd=at, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+

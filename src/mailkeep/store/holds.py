@@ -1,0 +1,182 @@
+"""Deletions before they happen: which of them vanish a message, which a guard stops, which go through."""
+
+from __future__ import annotations
+
+from mailkeep.domain.record import APPROVED, LIVE
+from mailkeep.rules.guard import Tally, judge
+from mailkeep.store.ledger import NO_FILE
+from mailkeep.system import clock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mailkeep.rules.guard import Limits
+    from mailkeep.store.ledger import Ledger, Mailbox, Record
+
+
+class Hold:
+    """A hold as people see it."""
+
+    __slots__ = ("count", "made", "mailboxes", "no", "origin", "reason")
+
+    def __init__(self, no: int, made: int, origin: str, reason: str, mailboxes: dict[str, int]) -> None:
+        self.no, self.made, self.origin, self.reason, self.mailboxes = no, made, origin, reason, mailboxes
+        self.count = sum(mailboxes.values())
+
+
+class Reaper:
+    """Collects deletions of one scan or session and carries them out, or holds them, together."""
+
+    def __init__(self, ledger: Ledger, limits: Limits, origin: str, *, hold_all: bool = False) -> None:
+        """Prepare.
+
+        Args:
+            origin: 'here' for what a scan found missing; else the peer whose tombstones were merged.
+            hold_all: Carry nothing out (an archive).
+        """
+        self.ledger, self.limits, self.origin, self.hold_all = ledger, limits, origin, hold_all
+        self.records: list[Record] = []
+        self.gone: list[Mailbox] = []
+        self.expunged = self.held = 0
+        self._hold: dict[str, int] = {}
+
+    def want(self, record: Record) -> None:
+        """This record is, or is to be, a tombstone."""
+        self.records.append(record)
+
+    def mailboxes_gone(self, boxes: Iterable[Mailbox]) -> None:
+        """These mailboxes' directories disappeared, with everything in them."""
+        self.gone = list(boxes)
+
+    def vanishing(self) -> set[int]:
+        """Contents of which no live record would be left."""
+        wanted = {r.no for r in self.records}
+        out = set()
+        for content in {r.content for r in self.records}:
+            live = self.ledger.execute("SELECT no FROM record WHERE content = ? AND live", (content,))
+            if all(no in wanted for (no,) in live):
+                out.add(content)
+        return out
+
+    def drop_vanishing(self) -> int:
+        """Forget about the deletions by which a message would vanish; how many those were."""
+        lost = self.vanishing()
+        before = len(self.records)
+        self.records = [r for r in self.records if r.content not in lost]
+        return before - len(self.records)
+
+    def carry_out(self) -> None:
+        """Tombstones, holds and the log of what vanished (in the caller's transaction)."""
+        lost = self.vanishing()
+        held = self._judge(lost)
+        gone = {box.no for box in self.gone}
+        count: dict[int, int] = {}
+        for record in self.records:
+            reason = held.get(record.mailbox) if record.content in lost and not is_approved(record) else None
+            if record.mailbox in gone and record.content in lost:
+                reason = f"the mailbox {self.ledger.boxes[record.mailbox].name} disappeared"
+            if self.origin == "here":
+                record.sub, record.base, record.info, record.ino, record.young = NO_FILE, None, None, None, 0
+            if reason is not None:
+                self._stop(record, reason)
+                continue
+            if record.content in lost:
+                count[record.mailbox] = count.get(record.mailbox, 0) + 1
+            if self.origin == "here":
+                self.ledger.remove(record)
+                record.todo = 0
+                self.ledger.set_file(record)
+            self.expunged += 1
+        now = clock.now()
+        self.ledger.index.executemany("INSERT INTO vanish VALUES (?, ?, ?)", [(now, no, n) for no, n in count.items()])
+        self.ledger.execute("DELETE FROM vanish WHERE at < ?", (now - max(self.limits.window_seconds, 7 * 86_400),))
+        for box in self.gone:
+            self._without_directory(box)
+
+    def _judge(self, lost: set[int]) -> dict[int, str]:
+        if self.hold_all:
+            return {r.mailbox: "this peer is an archive: it carries out no deletion" for r in self.records}
+        since = clock.now() - self.limits.window_seconds
+        lately = dict(self.ledger.execute("SELECT mailbox, sum(count) FROM vanish WHERE at >= ? GROUP BY mailbox", (since,)))
+        vanishing: dict[int, set[int]] = {}
+        dead: dict[int, int] = {}
+        for record in self.records:
+            if record.content in lost and not is_approved(record):
+                vanishing.setdefault(record.mailbox, set()).add(record.content)
+            if not record.live:  # merged already: the mailbox's count no longer has it
+                dead[record.mailbox] = dead.get(record.mailbox, 0) + 1
+        tallies = {
+            no: Tally(box.name, box.count + dead.get(no, 0), len(vanishing.get(no, ())), lately.get(no, 0))
+            for no, box in self.ledger.boxes.items()
+            if box.count or no in vanishing or no in lately
+        }
+        return judge(tallies, self.limits)
+
+    def _stop(self, record: Record, reason: str) -> None:
+        if reason not in self._hold:
+            self.ledger.execute("INSERT INTO hold VALUES (NULL, ?, ?, ?)", (clock.now(), self.origin, reason))
+            self._hold[reason] = self.ledger.index.db.last_insert_rowid()
+        record.hold, record.todo = self._hold[reason], 0
+        self.ledger.set_file(record)
+        self.held += 1
+
+    def _without_directory(self, box: Mailbox) -> None:
+        box.dir, box.stamps, box.dirty = None, None, True
+        row = self.ledger.execute(
+            "SELECT max(hold) FROM record WHERE mailbox = ? AND hold IS NOT NULL AND live", (box.no,)
+        ).fetchone()
+        if row[0] is not None:
+            box.hold = row[0]
+            box.todo = False
+        elif box.count == 0:
+            self.ledger.set_mailbox(box, LIVE, False)
+            box.todo = False
+        else:
+            box.todo = True  # records that never had a file here: the directory is made again for them
+
+
+def is_approved(record: Record) -> bool:
+    """Whether a person approved this very deletion, here or elsewhere."""
+    if record.live:
+        return False
+    approved = record.regs.get(APPROVED)
+    return approved is not None and approved.value == record.regs[LIVE].rank
+
+
+def holds(ledger: Ledger) -> list[Hold]:
+    """What waits for an answer."""
+    out = []
+    for no, made, origin, reason in list(ledger.execute("SELECT * FROM hold ORDER BY no")):
+        counts = ledger.execute("SELECT mailbox, count(*) FROM record WHERE hold = ? GROUP BY mailbox", (no,))
+        boxes = {ledger.boxes[box].name: n for box, n in counts}
+        if boxes:
+            out.append(Hold(no, made, origin, reason, boxes))
+    return out
+
+
+def approve(ledger: Ledger, hold: int) -> int:
+    """Carry out the deletions of a hold; how many. The approval travels with them and covers nothing else."""
+    records = list(ledger.records("hold = ?", (hold,)))
+    for record in records:
+        ledger.approve(record)
+    for box in ledger.boxes.values():
+        if box.hold == hold:
+            box.hold, box.dirty = None, True
+            if box.count == 0:
+                ledger.set_mailbox(box, LIVE, False)
+                box.todo = False
+    ledger.execute("DELETE FROM hold WHERE no = ?", (hold,))
+    return len(records)
+
+
+def reject(ledger: Ledger, hold: int) -> int:
+    """Put the messages of a hold back, here and everywhere; how many."""
+    records = list(ledger.records("hold = ?", (hold,)))
+    for box in ledger.boxes.values():
+        if box.hold == hold:
+            box.hold, box.dirty, box.todo = None, True, True
+    for record in records:
+        ledger.reject(record)
+    ledger.execute("DELETE FROM hold WHERE no = ?", (hold,))
+    return len(records)

@@ -1,0 +1,302 @@
+"""The index: one SQLite file with everything mailkeep knows about a store.
+
+Only this package writes it, under the store's lock, in explicit transactions. `synchronous=FULL`: when
+`transaction()` ends, what it wrote survives a power cut. One lamport is drawn for each transaction that
+writes registers, inside it: every write of the transaction carries the same stamp.
+"""
+
+from __future__ import annotations
+
+import apsw
+from msgpack import packb, unpackb
+
+from mailkeep.domain.errors import StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+    from typing import Any
+
+    from mailkeep.domain.record import Vector
+
+SCHEMA_VERSION = 1
+SQLITE_OLDEST = 3_051_003
+"""3.7.0 to 3.51.2 can corrupt a WAL database when one connection commits while another checkpoints
+(sqlite.org/wal.html, the WAL-reset bug). apsw from PyPI carries its own, newer library."""
+CACHE_KIB = 8192
+"""Page cache: enough for the upper levels of each index; memory must not grow with the store."""
+
+
+class Index:
+    """An open index. Not thread-safe.
+
+    Attributes:
+        ids: Replica ids by number; ids[0] is a filler, numbers start at 1.
+        me: This replica's number.
+        vector: {replica number: lamport}, every write taken in.
+        lamport: The highest lamport seen or drawn.
+        seq: The last change number given.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.db = connection
+        self.execute = connection.execute
+        self.executemany = connection.executemany
+        self.meta: dict[str, Any] = {}
+        self.ids: list[bytes] = []
+        self.numbers: dict[bytes, int] = {}
+        self.vector: Vector = {}
+        self.members: set[int] = set()
+        self.waived: set[int] = set()
+        self.forgotten: set[int] = set()
+        self.me = self.lamport = self.seq = self._stamped = 0
+        self._depth = 0
+        self._kept_meta: dict[str, Any] = {}
+        self._kept_vector: Vector = {}
+        self.flushers: list[Any] = []
+        self._load()
+
+    # --- opening
+
+    @classmethod
+    def create(cls, path: str, store_id: bytes, replica_id: bytes, **meta: object) -> Index:
+        """Make a new index at `path` (or ':memory:'). Durable on return."""
+        connection = _connect(path)
+        with connection:
+            for statement in _schema():
+                connection.execute(statement)
+            connection.execute("INSERT INTO replica VALUES (1, ?, 0, 1, 0, 0)", (replica_id,))
+            rows = {"store": store_id, "me": 1, "lamport": 0, "seq": 0, "floor": 0, "generation": 0, "validity": 0, **meta}
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", rows.items())
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        return cls(connection)
+
+    @classmethod
+    def open(cls, path: str) -> Index:
+        """Open an existing index.
+
+        Raises:
+            StorageError: It is missing, damaged, or of another version.
+        """
+        try:
+            connection = _connect(path, apsw.SQLITE_OPEN_READWRITE)
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != SCHEMA_VERSION:
+                raise StorageError(
+                    f"the index {path} has schema version {version}; this mailkeep reads version {SCHEMA_VERSION}",
+                    hint="install the mailkeep version that wrote it, or a newer one",
+                )
+            return cls(connection)
+        except apsw.Error as err:
+            raise _damaged(path, err) from err
+
+    def close(self) -> None:
+        """Close; the WAL is folded in when this was the last connection."""
+        self.db.close()
+
+    def _load(self) -> None:
+        self.meta = dict(self.execute("SELECT key, value FROM meta"))
+        self.me, self.lamport, self.seq = self.meta["me"], self.meta["lamport"], self.meta["seq"]
+        self.ids, self.numbers, self.vector = [b""], {}, {}
+        self.members, self.waived, self.forgotten = set(), set(), set()
+        for no, rid, seen, member, waived, forgotten in self.execute("SELECT * FROM replica ORDER BY no"):
+            assert no == len(self.ids), "replica numbers have no gaps"
+            self.ids.append(rid)
+            self.numbers[rid] = no
+            if seen:
+                self.vector[no] = seen
+            for value, into in (member, self.members), (waived, self.waived), (forgotten, self.forgotten):
+                if value:
+                    into.add(no)
+        self._kept_vector = dict(self.vector)
+        self._kept_meta = dict(self.meta)
+
+    # --- transactions
+
+    def transaction(self) -> Transaction:
+        """`with index.transaction():` all or nothing; durable when the block ends without an error."""
+        return Transaction(self)
+
+    def stamp(self) -> int:
+        """The lamport of this transaction's writes, drawn at its first write."""
+        assert self._depth, "writes belong in a transaction"
+        if not self._stamped:
+            self.lamport += 1
+            self._stamped = self.vector[self.me] = self.lamport
+        return self._stamped
+
+    @property
+    def wrote(self) -> bool:
+        """Whether this transaction made a write of its own."""
+        return bool(self._stamped)
+
+    def next_seq(self) -> int:
+        """A change number: each changed record or mailbox gets one, in order."""
+        self.seq += 1
+        return self.seq
+
+    def fresh_validity(self, now: int) -> int:
+        """A UIDVALIDITY that this store never gave before (RFC 9051 §2.3.1.1: it must only grow)."""
+        self.meta["validity"] = value = max(now, self.meta["validity"] + 1)
+        return value
+
+    def _begin(self) -> None:
+        if self._depth == 0:
+            self.execute("BEGIN IMMEDIATE")
+            self._stamped = 0
+        self._depth += 1
+
+    def _end(self, failed: bool) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
+        if failed:
+            self.execute("ROLLBACK")
+            self._load()
+            for flusher in self.flushers:
+                flusher.forget()
+            return
+        for flusher in self.flushers:
+            flusher.flush()
+        self.meta["me"], self.meta["lamport"], self.meta["seq"] = self.me, self.lamport, self.seq
+        changed = [(k, v) for k, v in self.meta.items() if k not in self._kept_meta or self._kept_meta[k] != v]
+        if changed:
+            self.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", changed)
+            self._kept_meta = dict(self.meta)
+        if self.vector != self._kept_vector:
+            self.executemany("UPDATE replica SET seen = ? WHERE no = ?", [(v, no) for no, v in self.vector.items()])
+            self._kept_vector = dict(self.vector)
+        self.execute("COMMIT")
+
+    # --- replicas
+
+    def number(self, replica_id: bytes) -> int:
+        """The number of a replica; a new one is noted (in a transaction)."""
+        no = self.numbers.get(replica_id)
+        if no is None:
+            no = len(self.ids)
+            self.execute("INSERT INTO replica VALUES (?, ?, 0, 0, 0, 0)", (no, replica_id))
+            self.ids.append(replica_id)
+            self.numbers[replica_id] = no
+        return no
+
+    def mark(self, column: str, replicas: Iterable[int]) -> None:
+        """Put replicas among the members, the waived or the forgotten."""
+        have = {"member": self.members, "waived": self.waived, "forgotten": self.forgotten}[column]
+        new = [no for no in replicas if no not in have]
+        if new:
+            have.update(new)
+            self.executemany(f"UPDATE replica SET {column} = 1 WHERE no = ?", [(no,) for no in new])
+
+    def acks(self) -> dict[int, Vector]:
+        """What each replica has durably taken in, as far as heard."""
+        out: dict[int, Vector] = {}
+        for holder, writer, lamport in self.execute("SELECT holder, writer, lamport FROM ack"):
+            out.setdefault(holder, {})[writer] = lamport
+        return out
+
+    def acknowledge(self, holder: int, vector: Mapping[int, int]) -> None:
+        """Note that a replica has durably taken in what `vector` covers."""
+        self.executemany(
+            "INSERT INTO ack VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET lamport = ?3 WHERE lamport < ?3",
+            [(holder, writer, lamport) for writer, lamport in vector.items()],
+        )
+
+    def acknowledged(self, holder: int, vector: Mapping[int, int]) -> bool:
+        """Whether `acknowledge` with these would change nothing."""
+        have = dict(self.execute("SELECT writer, lamport FROM ack WHERE holder = ?", (holder,)))
+        return all(have.get(writer, 0) >= lamport for writer, lamport in vector.items())
+
+    def tokens(self, peer: int) -> dict[str, tuple[int, bytes]]:
+        """'confirmed' and 'pending' sessions with a replica: (number, random); see rules.identity."""
+        row = self.execute("SELECT confirmed, pending FROM token WHERE peer = ?", (peer,)).fetchone()
+        out = {}
+        for name, blob in zip(("confirmed", "pending"), row or (None, None), strict=True):
+            if blob is not None:
+                out[name] = (unpackb(blob)[0], unpackb(blob)[1])
+        return out or {"confirmed": (0, b"")}
+
+    def set_tokens(
+        self, peer: int, confirmed: tuple[int, bytes] | None, pending: tuple[int, bytes] | None, seq: int | None = None
+    ) -> None:
+        """Note the last session; with `seq`, that the peer has every change of ours up to it."""
+        self.execute(
+            "INSERT INTO token VALUES (?1, ?2, ?3, coalesce(?4, 0))"
+            " ON CONFLICT DO UPDATE SET confirmed = ?2, pending = ?3, seq = coalesce(?4, seq)",
+            (peer, *(None if t is None else packb(list(t)) for t in (confirmed, pending)), seq),
+        )
+
+    def known_seq(self, peer: int, vector: Mapping[int, int]) -> int:
+        """Up to which change number a peer with this vector certainly has everything; 0: nothing is certain."""
+        row = self.execute("SELECT seq FROM token WHERE peer = ?", (peer,)).fetchone()
+        if row is None or not row[0]:
+            return 0
+        have = self.execute("SELECT writer, lamport FROM ack WHERE holder = ?", (peer,))
+        return int(row[0]) if all(vector.get(writer, 0) >= lamport for writer, lamport in have) else 0
+
+    def become(self, replica_id: bytes) -> None:
+        """Take a new replica id; the one it replaces is waived, and tokens begin anew."""
+        old = self.me
+        self.me = self.number(replica_id)
+        self.mark("member", [self.me])
+        self.mark("waived", [old])
+        self.vector[self.me] = self.lamport
+        self.execute("DELETE FROM token")
+
+
+class Transaction:
+    """Context of one transaction; nested ones join the outermost."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+
+    def __enter__(self) -> Index:
+        self.index._begin()
+        return self.index
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.index._end(kind is not None)
+
+
+def _connect(path: str, flags: int = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE) -> apsw.Connection:
+    if _sqlite_version() < SQLITE_OLDEST:
+        raise StorageError(
+            f"SQLite {apsw.sqlite_lib_version()} can corrupt an index in WAL mode; mailkeep needs 3.51.3 or newer",
+            hint="pip install --upgrade apsw (its wheel carries its own SQLite; a distribution's apsw may not)",
+        )
+    connection = apsw.Connection(path, flags=flags)
+    connection.set_busy_timeout(10_000)
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        f"cache_size=-{CACHE_KIB}",
+        "temp_store=FILE",
+        "wal_autocheckpoint=4000",
+        "trusted_schema=OFF",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _sqlite_version() -> int:
+    major, minor, patch = map(int, apsw.sqlite_lib_version().split("."))
+    return major * 1_000_000 + minor * 1000 + patch
+
+
+def _schema() -> list[str]:
+    from importlib.resources import files
+
+    text = (files("mailkeep.store") / "schema" / "01-first.sql").read_text()
+    lines = [line.split("--")[0].rstrip() for line in text.splitlines()]
+    return [s for s in "\n".join(lines).split(";") if s.strip()]
+
+
+def _damaged(path: str, err: apsw.Error) -> StorageError:
+    return StorageError(
+        f"the index {path} cannot be read: {err}",
+        untouched="no mail was touched; contents are in the vault beside it",
+        hint="mailkeep rebuild makes a new index from the Maildir and the vault",
+    )

@@ -1,0 +1,413 @@
+"""The ledger: mailboxes and records of one store, and every write to them.
+
+What is here is replicated state and its bookkeeping; no file is touched. A write that makes a file or a
+directory differ from its record sets `todo`: that mark, written in the same transaction, is the journal,
+and `mailkeep.store.apply` carries it out. `mailkeep.store.merge` brings in what peers wrote.
+"""
+
+from __future__ import annotations
+
+from msgpack import packb, unpackb
+
+from mailkeep.domain.flags import pack, unpack
+from mailkeep.domain.record import (
+    APPROVED,
+    LIVE,
+    NAME,
+    NOT_FLAGS,
+    UID,
+    VALIDITY,
+    WEAK,
+    Register,
+    flags_set,
+    order,
+)
+from mailkeep.wire.registers import decode, encode, encode_one
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mailkeep.domain.record import Registers
+    from mailkeep.store.index import Index
+
+NO_FILE, IN_NEW, IN_CUR = 0, 1, 2
+COLUMNS = "no, mailbox, content, copy, live, uid, flags, regs, seq, date, hold, sub, base, info, ino, mtime, ctime, young, todo"
+SUM_BYTES = 32
+
+
+class Mailbox:
+    """One mailbox row; see schema/01-first.sql for the columns."""
+
+    __slots__ = (
+        "_blob", "_regs", "count", "dir", "dirty", "hold", "id", "live", "name", "no", "problem", "seq", "stamps",
+        "sum", "todo", "uidnext", "validity",
+    )  # fmt: skip
+
+    def __init__(self, row: tuple) -> None:  # type: ignore[type-arg]
+        (self.no, self.id, self._blob, self.name, live, self.validity, self.uidnext, self.count, digest, self.seq,
+         self.dir, todo, self.stamps, self.hold, self.problem) = row  # fmt: skip
+        self.live, self.todo = bool(live), bool(todo)
+        self.sum = int.from_bytes(digest, "big")
+        self._regs: Registers | None = None
+        self.dirty = False
+
+    @property
+    def regs(self) -> Registers:
+        if self._regs is None:
+            self._regs = {name: Register(*r) for name, r in unpackb(self._blob).items()}
+        return self._regs
+
+    @property
+    def alive(self) -> bool:
+        """A deleted mailbox that holds a live message is live: deleting it had not seen that message."""
+        return self.live or self.count > 0
+
+    def row(self) -> tuple[object, ...]:
+        if self._regs is not None:
+            self._blob = packb({name: list(r.astuple()) for name, r in self._regs.items()})
+        return (
+            self._blob, self.name, self.live, self.validity, self.uidnext, self.count, self.sum.to_bytes(SUM_BYTES, "big"),
+            self.seq, self.dir, self.todo, self.stamps, self.hold, self.problem, self.no,
+        )  # fmt: skip
+
+
+class Record:
+    """One record row; `regs` is decoded when first asked for."""
+
+    __slots__ = (
+        "_blob", "_regs", "base", "content", "copy", "ctime", "date", "flags", "hold", "info", "ino", "live", "mailbox",
+        "mtime", "no", "seq", "sub", "todo", "uid", "young",
+    )  # fmt: skip
+
+    def __init__(self, row: tuple) -> None:  # type: ignore[type-arg]
+        (self.no, self.mailbox, self.content, self.copy, live, self.uid, self.flags, self._blob, self.seq, self.date,
+         self.hold, self.sub, self.base, self.info, self.ino, self.mtime, self.ctime, self.young, self.todo) = row  # fmt: skip
+        self.live = bool(live)
+        self._regs: Registers | None = None
+
+    @property
+    def regs(self) -> Registers:
+        if self._regs is None:
+            self._regs = decode(self._blob, self.live, self.uid)
+        return self._regs
+
+    @regs.setter
+    def regs(self, registers: Registers) -> None:
+        self._regs = registers
+
+    @property
+    def shown(self) -> bool:
+        """Whether IMAP clients of this store see it: live, or dead with its file held."""
+        return self.live or self.hold is not None
+
+    @property
+    def rank(self) -> int:
+        return self.regs[LIVE].rank
+
+
+class Ledger:
+    """Mailboxes and records over an index. Writes belong in `index.transaction()`.
+
+    Attributes:
+        boxes: All mailboxes by number, dead ones too.
+        by_id: The same by mailbox id.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.execute = index.execute
+        self.boxes: dict[int, Mailbox] = {}
+        self.by_id: dict[bytes, Mailbox] = {}
+        self.forget()
+        index.flushers.append(self)
+
+    def forget(self) -> None:
+        """Read the mailboxes again (at start, and after a roll back)."""
+        self.boxes = {row[0]: Mailbox(row) for row in self.execute("SELECT * FROM mailbox")}
+        self.by_id = {box.id: box for box in self.boxes.values()}
+
+    def flush(self) -> None:
+        """Write changed mailboxes, just before the commit."""
+        from mailkeep.rules.digest import mailbox_digest, root_digest
+
+        rows = []
+        for box in self.boxes.values():
+            if box.dirty:
+                rows.append(box.row())
+                box.dirty = False
+        if rows:
+            self.index.executemany(
+                "UPDATE mailbox SET regs=?, name=?, live=?, validity=?, uidnext=?, count=?, digest=?, seq=?, dir=?, todo=?,"
+                " stamps=?, hold=?, problem=? WHERE no=?",
+                rows,
+            )
+            self.index.meta["root"] = root_digest(
+                (box.id, mailbox_digest(box.sum, box.name, box.validity)) for box in self.boxes.values() if box.alive
+            )
+
+    # --- registers of mailboxes
+
+    def register(self, value: bool | int | str, weak: bool = False, rank: int | None = None) -> Register:
+        """A write of this replica, stamped by the transaction."""
+        lamport, me = self.index.stamp(), self.index.me
+        return Register(value, WEAK if weak else lamport if rank is None else rank, me, lamport, me)
+
+    def set_mailbox(self, box: Mailbox, name: str, value: bool | int | str, weak: bool = False) -> None:
+        """Write one register of a mailbox."""
+        rank = int(value) if name == VALIDITY else None
+        self.take_mailbox(box, {**box.regs, name: self.register(value, weak and rank is None, rank)})
+
+    def take_mailbox(self, box: Mailbox, registers: Registers) -> None:
+        """Let a mailbox have these registers; the directory follows by the journal."""
+        box._regs = registers
+        name, live = str(registers[NAME].value), bool(registers[LIVE].value)
+        if name != box.name or live != box.live or box.dir is None:
+            box.todo = True
+        box.name, box.live, box.validity = name, live, int(registers[VALIDITY].value)
+        box.seq = self.index.next_seq()
+        box.dirty = True
+
+    # --- mailboxes
+
+    def alive(self) -> list[Mailbox]:
+        return [box for box in self.boxes.values() if box.alive]
+
+    def named(self, name: str) -> Mailbox | None:
+        """The alive mailbox of this name."""
+        return next((box for box in self.boxes.values() if box.name == name and box.alive), None)
+
+    def create(self, name: str, now: int, weak: bool = False) -> Mailbox:
+        """Make a mailbox, or bring back the deleted one of that name: its UIDs go on.
+
+        The id comes from the name and a number, so that one name made on two machines is one mailbox.
+        """
+        assert self.named(name) is None, "a name belongs to one mailbox"
+        dead = sorted((box for box in self.boxes.values() if box.name == name), key=lambda box: box.id)
+        if dead:
+            self.set_mailbox(dead[0], LIVE, True)
+            return dead[0]
+        number = 0
+        while (box_id := mailbox_id(name, number)) in self.by_id:
+            number += 1
+        box = self.insert_mailbox(box_id)
+        validity = self.index.fresh_validity(now)
+        regs = {NAME: self.register(name, weak), LIVE: self.register(True, weak), VALIDITY: self.register(validity, rank=validity)}
+        self.take_mailbox(box, regs)
+        return box
+
+    def insert_mailbox(self, box_id: bytes) -> Mailbox:
+        """An empty row, to be filled by `take_mailbox`."""
+        self.execute(
+            "INSERT INTO mailbox VALUES (NULL, ?, x'80', '', 0, 0, 1, 0, zeroblob(32), 0, NULL, 0, NULL, NULL, NULL)", (box_id,)
+        )
+        no = self.index.db.last_insert_rowid()
+        box = Mailbox((no, box_id, b"\x80", "", 0, 0, 1, 0, bytes(SUM_BYTES), 0, None, 0, None, None, None))
+        self.boxes[no] = self.by_id[box_id] = box
+        return box
+
+    def rename(self, box: Mailbox, name: str) -> None:
+        """Give a mailbox another name; its id stays and no message is touched."""
+        assert self.named(name) is None, "a name belongs to one mailbox"
+        self.set_mailbox(box, NAME, name)
+
+    def delete(self, box: Mailbox) -> None:
+        """Delete a mailbox with everything in it."""
+        for record in self.shown(box):
+            self.remove(record)
+        self.set_mailbox(box, LIVE, False)
+
+    def settle_names(self) -> None:
+        """Of two alive mailboxes with one name, the one named later gets a name of its own."""
+        while True:
+            by_name: dict[str, list[Mailbox]] = {}
+            for box in self.boxes.values():
+                if box.alive:
+                    by_name.setdefault(box.name, []).append(box)
+            twins = next((boxes for boxes in by_name.values() if len(boxes) > 1), None)
+            if twins is None:
+                return
+            later = max(twins, key=lambda box: (order(box.regs[NAME], self.index.ids), box.id))
+            self.set_mailbox(later, NAME, f"{later.name}~{later.id.hex()[:8]}")
+
+    # --- reading records
+
+    def record(self, no: int) -> Record:
+        row = self.execute(f"SELECT {COLUMNS} FROM record WHERE no = ?", (no,)).fetchone()
+        assert row is not None, "a record number of this index"
+        return Record(row)
+
+    def records(self, where: str, values: tuple[object, ...] = ()) -> Iterator[Record]:
+        """Records that satisfy an SQL condition; do not write records while it runs."""
+        for row in self.execute(f"SELECT {COLUMNS} FROM record WHERE {where}", values):
+            yield Record(row)
+
+    def shown(self, box: Mailbox) -> list[Record]:
+        return list(self.records("mailbox = ? AND (live OR hold IS NOT NULL)", (box.no,)))
+
+    def content_id(self, content: int) -> bytes:
+        return bytes(self.execute("SELECT id FROM content WHERE no = ?", (content,)).fetchone()[0])
+
+    def is_live(self, content: int) -> bool:
+        """Whether any mailbox has a live record of this content."""
+        return self.execute("SELECT 1 FROM record WHERE content = ? AND live LIMIT 1", (content,)).fetchone() is not None
+
+    # --- writing records
+
+    def content(self, content_id: bytes, size: int, kept: bool, ino: int | None = None) -> int:
+        """The number of a content; a new one is noted. `kept` only after it is durable in the vault."""
+        row = self.execute("SELECT no, kept FROM content WHERE id = ?", (content_id,)).fetchone()
+        if row is None:
+            self.execute("INSERT INTO content VALUES (NULL, ?, ?, ?, ?)", (content_id, size, kept, ino))
+            return self.index.db.last_insert_rowid()
+        if kept and not row[1]:
+            self.execute("UPDATE content SET kept = 1, size = ?, ino = ? WHERE no = ?", (size, ino, row[0]))
+        return int(row[0])
+
+    def add(self, box: Mailbox, content: int, content_id: bytes, flags: frozenset[str], date: int, weak: bool = False) -> Record:
+        """A message appears in a mailbox: under the first copy number that no shown record has.
+
+        A tombstone of that key lives again, with a new UID.
+        """
+        if not box.alive:
+            self.set_mailbox(box, LIVE, True)
+        copy, old = 0, None
+        for record in list(self.records("content = ? AND mailbox = ? ORDER BY copy", (content, box.no))):
+            if record.copy != copy:
+                break
+            if not record.shown:
+                old = record
+                break
+            copy += 1
+        uid, box.uidnext = box.uidnext, box.uidnext + 1
+        if old is None:
+            return self.insert(box, content, content_id, copy, uid, flags, date, weak)
+        was = set(old.regs) - NOT_FLAGS
+        regs = {name: self.register(name in flags) for name in was | flags}
+        regs[LIVE], regs[UID] = self.register(True), self.register(uid)
+        old.date = date
+        self.take(old, regs, content_id)
+        return old
+
+    def insert(
+        self, box: Mailbox, content: int, content_id: bytes, copy: int, uid: int, flags: frozenset[str], date: int, weak: bool
+    ) -> Record:
+        """A record whose key was never seen here, all of its registers written by this transaction."""
+        from mailkeep.rules.digest import MODULUS, contribution
+
+        lamport, me = self.index.stamp(), self.index.me
+        packed = pack(flags)
+        blob = encode_one(WEAK if weak else lamport, me, lamport, me, packed)
+        seq = self.index.next_seq()
+        self.execute(
+            "INSERT INTO record VALUES (NULL, ?, ?, ?, 1, ?, ?, ?, ?, ?, NULL, 0, NULL, NULL, NULL, NULL, NULL, 0, 0)",
+            (box.no, content, copy, uid, packed, blob, seq, date),
+        )
+        box.count += 1
+        box.sum = (box.sum + contribution(content_id, copy, uid, packed)) % MODULUS
+        box.dirty = True
+        no = self.index.db.last_insert_rowid()
+        return Record((no, box.no, content, copy, 1, uid, packed, blob, seq, date, None, 0, None, None, None, None, None, 0, 0))
+
+    def take(self, record: Record, registers: Registers, content_id: bytes | None = None) -> None:
+        """Let a record have these registers, and keep digest, counts and journal in step."""
+        from mailkeep.rules.digest import MODULUS, contribution
+
+        box = self.boxes[record.mailbox]
+        live, uid = bool(registers[LIVE].value), int(registers[UID].value)
+        flags = pack(flags_set(registers))
+        if (live, uid, flags) != (record.live, record.uid, record.flags):
+            content_id = content_id or self.content_id(record.content)
+            total = box.sum
+            if record.live:
+                total -= contribution(content_id, record.copy, record.uid, record.flags)
+            if live:
+                total += contribution(content_id, record.copy, uid, flags)
+            box.sum = total % MODULUS
+            box.count += live - record.live
+            box.dirty = True
+        if live != record.live or flags != record.flags:
+            record.todo = 1
+            if live and not record.live:
+                record.hold = None
+                if not box.live and box.dir is None:
+                    box.todo = box.dirty = True
+        record.live, record.uid, record.flags, record.regs = live, uid, flags, registers
+        record.seq = self.index.next_seq()
+        self.execute(
+            "UPDATE record SET live=?, uid=?, flags=?, regs=?, seq=?, date=?, hold=?, todo=? WHERE no=?",
+            (live, uid, flags, encode(registers), record.seq, record.date, record.hold, record.todo, record.no),
+        )
+
+    def set_file(self, record: Record) -> None:
+        """Write the local columns: what is known of the file, hold and journal mark."""
+        self.execute(
+            "UPDATE record SET hold=?, sub=?, base=?, info=?, ino=?, mtime=?, ctime=?, young=?, todo=? WHERE no=?",
+            (record.hold, record.sub, record.base, record.info, record.ino, record.mtime, record.ctime, record.young,
+             record.todo, record.no),
+        )  # fmt: skip
+
+    def remove(self, record: Record, approved: bool = False) -> None:
+        """Expunge: the record becomes a tombstone; its content stays in the vault.
+
+        Removing a held file by hand approves its removal.
+        """
+        if record.live:
+            regs = {**record.regs, LIVE: self.register(False)}
+            if approved:
+                regs[APPROVED] = self.register(regs[LIVE].rank)
+            record.hold = None
+            self.take(record, regs)
+        elif record.hold is not None:
+            record.hold = None
+            record.todo = 1
+            self.set_file(record)
+
+    def flag(self, record: Record, on: Iterable[str], off: Iterable[str]) -> None:
+        """Turn flags on and off; only those that differ are written. Flagging a held message rejects."""
+        if not record.live:
+            self.reject(record)
+        have = unpack(record.flags)
+        regs = dict(record.regs)
+        for names, value in (on, True), (off, False):
+            for name in names:
+                if (name in have) != value:
+                    regs[name] = self.register(value)
+        if len(regs) != len(record.regs) or any(regs[name] is not record.regs[name] for name in regs):
+            self.take(record, regs)
+
+    def new_uid(self, record: Record) -> None:
+        """Give a record the mailbox's next UID."""
+        box = self.boxes[record.mailbox]
+        uid, box.uidnext = box.uidnext, box.uidnext + 1
+        box.dirty = True
+        self.take(record, {**record.regs, UID: self.register(uid)})
+
+    # --- holds
+
+    def approve(self, record: Record) -> None:
+        """Carry a held deletion out: tell the others too, so that no guard asks again."""
+        if record.live:
+            self.remove(record, approved=True)
+            return
+        regs = {**record.regs, APPROVED: self.register(record.rank)}
+        record.hold, record.todo = None, 1
+        self.take(record, regs)
+
+    def reject(self, record: Record) -> None:
+        """Put a held message back everywhere: a new live write, under a new UID."""
+        if record.live:  # found missing here, never written as a tombstone: only the file must come back
+            record.hold, record.todo = None, 1
+            self.set_file(record)
+            return
+        box = self.boxes[record.mailbox]
+        uid, box.uidnext = box.uidnext, box.uidnext + 1
+        self.take(record, {**record.regs, LIVE: self.register(True), UID: self.register(uid)})
+        self.settle_names()
+
+
+def mailbox_id(name: str, number: int) -> bytes:
+    """The id of the `number`-th mailbox made under a name."""
+    from hashlib import sha256
+
+    return sha256(f"{name}#{number}".encode()).digest()[:16]

@@ -1,0 +1,227 @@
+"""The user's Maildir as a tree of directories: opened without following links, listed, and looked at.
+
+Nothing here decides anything; `mailkeep.store.scan` does, and `mailkeep.store.apply` changes files.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from mailkeep.domain.errors import NoInput, printable
+from mailkeep.system import fs
+from mailkeep.wire import dovecotkeywords
+from mailkeep.wire.layouts import FS
+from mailkeep.wire.maildirname import split
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mailkeep.wire.layouts import Layout
+
+    Stamp = list[int]
+    """[inode, mtime ns, ctime ns] of a directory."""
+
+SUBS = (b"", b"new", b"cur")
+"""Directory of a file by the index's `sub` column: none, new, cur."""
+DEPTH_MAX = 60
+KEYWORDS = b"dovecot-keywords"
+KEYWORDS_BYTES_MAX = 1 << 16
+PARTS = frozenset((b"cur", b"new", b"tmp"))
+DOT = 0x2E
+
+
+class Maildir:
+    """An open Maildir root.
+
+    Attributes:
+        problems: What was passed over, as (where, why); messages for people.
+    """
+
+    def __init__(self, root: bytes, layout: Layout) -> None:
+        """Open it.
+
+        Raises:
+            NoInput: There is no such directory.
+        """
+        self.root = root
+        self.layout = layout
+        self.problems: list[tuple[str, str]] = []
+        try:
+            self.fd = fs.open_directory(root)
+        except (FileNotFoundError, NotADirectoryError) as err:
+            raise missing_root(root) from err
+        self.device = os.fstat(self.fd).st_dev
+        self._open: dict[tuple[bytes, bytes], int] = {}
+        self._tables: dict[bytes, dict[str, str] | None] = {}
+
+    def close(self) -> None:
+        self.close_directories()
+        os.close(self.fd)
+
+    def close_directories(self) -> None:
+        """Close what `open` keeps open: before directories are renamed, and at the end."""
+        for fd in self._open.values():
+            os.close(fd)
+        self._open.clear()
+        self._tables.clear()
+
+    def open(self, directory: bytes, sub: bytes = b"") -> int:
+        """A descriptor of a mailbox's directory or of its cur or new, kept open for the next call.
+
+        Raises:
+            OSError: It is not there, not readable, or reached through a symbolic link.
+        """
+        key = (directory, sub)
+        fd = self._open.get(key)
+        if fd is None:
+            if len(self._open) >= 64:
+                self.close_directories()
+            path = os.path.join(directory, sub) if sub else directory
+            fd = fs.open_directory(path or b".", self.fd)
+            if os.fstat(fd).st_dev != self.device:
+                os.close(fd)
+                raise OSError(18, "it lies on another file system", path)
+            self._open[key] = fd
+        return fd
+
+    def report(self, where: bytes, why: str) -> None:
+        self.problems.append((printable(where) or ".", why))
+
+    # --- which mailboxes are there
+
+    def survey(self) -> tuple[list[bytes], dict[bytes, Stamp]]:
+        """Find every directory that is a mailbox.
+
+        Returns:
+            Their paths below the root, sorted, and the stamps of the directories whose change means that
+            there may be others.
+
+        Raises:
+            OSError: The root cannot be listed. A directory below that cannot be is reported, and what it
+                may hold is unknown.
+        """
+        found: list[bytes] = []
+        stamps: dict[bytes, Stamp] = {}
+        if self.layout.inbox_at_root and self._is_mailbox(b""):
+            found.append(b"")
+        pending = [b""]
+        while pending:
+            parent = pending.pop()
+            fd = self.fd if not parent else self.open(parent)
+            stamps[parent] = stamp_of(os.fstat(fd))
+            with os.scandir(b"/proc/self/fd/%d" % fd) as entries:
+                listed = [(e.name, e.is_dir(follow_symlinks=False), e.is_symlink()) for e in entries]
+            for name, is_directory, is_link in listed:
+                path = os.path.join(parent, name) if parent else name
+                if not self._may_be_mailbox(name):
+                    continue
+                if is_link:
+                    if os.path.isdir(os.path.join(self.root, path, b"cur")):
+                        self.report(path, "is a symbolic link: links are not followed, so this mailbox is left alone")
+                elif is_directory:
+                    try:
+                        if self._is_mailbox(path):
+                            found.append(path)
+                        if self.layout.kind == FS:
+                            if path.count(b"/") >= DEPTH_MAX:
+                                self.report(path, f"lies deeper than {DEPTH_MAX} directories: left alone")
+                            else:
+                                pending.append(path)
+                    except OSError as err:
+                        self.report(path, f"cannot be read ({os.strerror(err.errno or 5)}): what it holds is unknown")
+        return sorted(found), stamps
+
+    def _may_be_mailbox(self, name: bytes) -> bool:
+        if self.layout.kind == FS:
+            return name[:1] != b"." and name not in PARTS
+        return name[:1] == b"." and name not in (b".", b"..")
+
+    def _is_mailbox(self, path: bytes) -> bool:
+        try:
+            st = os.stat(os.path.join(path, b"cur") if path else b"cur", dir_fd=self.fd, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return stat.S_ISDIR(st.st_mode)
+
+    # --- what is in a mailbox
+
+    def stamps(self, directory: bytes) -> tuple[Stamp, Stamp]:
+        """Stamps of new and cur.
+
+        Raises:
+            OSError: One of them is not there.
+        """
+        prefix = directory + b"/" if directory else b""
+        new = os.stat(prefix + b"new", dir_fd=self.fd, follow_symlinks=False)
+        cur = os.stat(prefix + b"cur", dir_fd=self.fd, follow_symlinks=False)
+        return stamp_of(new), stamp_of(cur)
+
+    def entries(self, directory: bytes, sub: bytes) -> Iterator[tuple[bytes, bytes, int, bool]]:
+        """(base, info, inode, is a regular file) of everything in cur or new but hidden names.
+
+        Raises:
+            OSError: The listing failed, at its start or half-way: what it lacks is unknown.
+        """
+        fd = self.open(directory, sub)
+        with os.scandir(b"/proc/self/fd/%d" % fd) as listing:
+            for entry in listing:
+                name = entry.name
+                if name[0] != DOT:
+                    base, info = split(name)
+                    yield base, info, entry.inode(), entry.is_file(follow_symlinks=False)
+
+    def keywords(self, directory: bytes) -> dict[str, str] | None:
+        """The mailbox's table of keyword letters, from dovecot-keywords; None where there is none."""
+        if directory not in self._tables:
+            self._tables[directory] = self._read_keywords(directory)
+        return self._tables[directory]
+
+    def _read_keywords(self, directory: bytes) -> dict[str, str] | None:
+        try:
+            fd = os.open(KEYWORDS, fs.O_READ, dir_fd=self.open(directory))
+        except OSError:
+            return None
+        try:
+            if not fs.is_regular(os.fstat(fd)):
+                return None
+            data = os.read(fd, KEYWORDS_BYTES_MAX)
+        finally:
+            os.close(fd)
+        return dovecotkeywords.parse(data)[0]
+
+    def add_keywords(self, directory: bytes, keywords: frozenset[str]) -> dict[str, str] | None:
+        """Give keywords a letter in dovecot-keywords, as Dovecot would: by a dot lock that becomes the file.
+
+        A file is made only for named keywords; where the letters are used up, or another program has the
+        lock, the keyword stays in the record and is not shown in file names.
+        """
+        have = self._read_keywords(directory)
+        table = dovecotkeywords.add(have or {}, sorted(keywords))
+        if table != (have or {}):
+            at = self.open(directory)
+            lock = KEYWORDS + b".lock"
+            try:
+                fd = os.open(lock, fs.O_CREATE, 0o600, dir_fd=at)
+            except FileExistsError:
+                return have
+            try:
+                fs.write_all(fd, dovecotkeywords.render(table))
+            finally:
+                os.close(fd)
+            os.rename(lock, KEYWORDS, src_dir_fd=at, dst_dir_fd=at)
+        self._tables[directory] = table
+        return table
+
+
+def stamp_of(st: os.stat_result) -> Stamp:
+    return [st.st_ino, st.st_mtime_ns, st.st_ctime_ns]
+
+
+def missing_root(root: bytes) -> NoInput:
+    return NoInput(
+        f"the Maildir {printable(root)} is not there",
+        untouched="anything: a root that is missing says nothing about its mail",
+        hint="mount it or correct the path in the configuration, then run the same command again",
+    )

@@ -1,0 +1,72 @@
+"""The marker: a small file in the Maildir's root that names its store and carries a generation.
+
+It is how mailkeep knows that the directory it looks at is the one it indexed, and not an empty mount
+point, another tree, or last week's backup. The index holds the same generation; each run that changes
+something advances both, index first.
+"""
+
+from __future__ import annotations
+
+import os
+
+from mailkeep.domain.errors import DataError, NoInput, printable
+from mailkeep.system import fs
+
+NAME = b"..mailkeep"
+"""No mailbox can have this name, in either layout."""
+_HEAD = b"mailkeep store marker 1: do not edit, copy or remove\n"
+
+
+def read(root_fd: int, root: bytes) -> tuple[bytes, int] | None:
+    """(store id, generation), or None where there is no marker.
+
+    Raises:
+        DataError: There is one that is not ours.
+    """
+    try:
+        fd = os.open(NAME, fs.O_READ, dir_fd=root_fd)
+    except FileNotFoundError:
+        return None
+    try:
+        data = os.read(fd, 500)
+    finally:
+        os.close(fd)
+    try:
+        head, _, rest = data.partition(b"\n")
+        store, generation = rest.split()
+        if head + b"\n" != _HEAD:
+            raise ValueError
+        return bytes.fromhex(store.decode()), int(generation)
+    except ValueError:
+        raise DataError(
+            f"the marker {printable(os.path.join(root, NAME))} cannot be read",
+            untouched="anything: without it nobody knows whether this is the right Maildir",
+            hint="look at what happened to the Maildir; if it is whole, run mailkeep init --adopt on it",
+        ) from None
+
+
+def write(root_fd: int, store: bytes, generation: int) -> None:
+    """Replace the marker; durable with the next sync of the file system."""
+    temporary = NAME + b".%d" % os.getpid()
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root_fd)
+    try:
+        fs.write_all(fd, _HEAD + b"%b %d\n" % (store.hex().encode(), generation))
+    finally:
+        os.close(fd)
+    os.rename(temporary, NAME, src_dir_fd=root_fd, dst_dir_fd=root_fd)
+
+
+def missing(root: bytes) -> NoInput:
+    return NoInput(
+        f"{printable(root)} is not the Maildir that was indexed: its marker {printable(NAME)} is missing",
+        untouched="anything: an empty or foreign directory says nothing about your mail",
+        hint="mount the right directory there; if it is the right one and only the marker was lost: mailkeep init --adopt",
+    )
+
+
+def foreign(root: bytes) -> DataError:
+    return DataError(
+        f"{printable(root)} belongs to another mailkeep store than this configuration says",
+        untouched="anything",
+        hint="correct path or state in the configuration (mailkeep config show)",
+    )

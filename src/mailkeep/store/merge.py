@@ -1,0 +1,392 @@
+"""Taking in what a peer wrote: one transaction against the state of now.
+
+What was received is *staged* first, in temporary tables that live outside the index and vanish with the
+process, so memory does not grow with a session. `commit` merges it register by register, revives what
+nobody deleted, settles UIDs and names, lets the guard judge deletions, and joins the vectors. The rules
+are those of tests/model/oracle.py; histories of both are compared by a test.
+"""
+
+from __future__ import annotations
+
+from msgpack import packb, unpackb
+
+from mailkeep.domain.flags import pack
+from mailkeep.domain.record import (
+    LIVE,
+    UID,
+    VALIDITY,
+    Register,
+    covers,
+    flags_set,
+    join,
+    known_to,
+    newer,
+    order,
+)
+from mailkeep.store.holds import Reaper
+from mailkeep.store.ledger import COLUMNS, Record
+from mailkeep.wire.registers import decode, encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mailkeep.domain.record import Registers, Vector
+    from mailkeep.rules.guard import Limits
+    from mailkeep.store.ledger import Ledger, Mailbox
+
+PAGE = 1000
+_R_COLUMNS = ", ".join("r." + c.strip() for c in COLUMNS.split(","))
+
+
+class Claim:
+    """What a peer says of itself, in this store's replica numbers. Read in one transaction there:
+    the vector claims nothing that the records lack."""
+
+    __slots__ = ("acks", "forgotten", "lamport", "members", "sender", "vector", "waived")
+
+    def __init__(
+        self,
+        sender: int,
+        lamport: int,
+        vector: Vector,
+        acks: dict[int, Vector] | None = None,
+        members: Iterable[int] = (),
+        waived: Iterable[int] = (),
+        forgotten: Iterable[int] = (),
+    ) -> None:
+        self.sender, self.lamport, self.vector = sender, lamport, vector
+        self.acks = acks or {}
+        self.members, self.waived, self.forgotten = tuple(members), tuple(waived), tuple(forgotten)
+
+
+class Outcome:
+    """What a commit did, in records."""
+
+    __slots__ = ("added", "changed", "expunged", "held", "mailboxes", "removed", "renumbered", "revived")
+
+    def __init__(self) -> None:
+        self.added = self.changed = self.removed = self.expunged = self.held = self.revived = 0
+        self.renumbered = self.mailboxes = 0
+
+
+class Stage:
+    """What was received and not yet merged. Mailboxes and records by key; the last word on a key counts."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.execute = ledger.execute
+        self.executemany = ledger.index.executemany
+        self.clear()
+
+    def clear(self) -> None:
+        for statement in (
+            "DROP TABLE IF EXISTS temp.in_mailbox",
+            "DROP TABLE IF EXISTS temp.in_record",
+            "CREATE TEMP TABLE in_mailbox (no INTEGER PRIMARY KEY, id BLOB UNIQUE, regs BLOB, uidnext INTEGER, whole INTEGER)",
+            "CREATE TEMP TABLE in_record (no INTEGER PRIMARY KEY, box INTEGER, content BLOB, copy INTEGER, live INTEGER,"
+            " uid INTEGER, date INTEGER, size INTEGER, regs BLOB, still INTEGER, UNIQUE (box, content, copy))",
+        ):
+            self.execute(statement)
+
+    def mailbox(self, box_id: bytes, registers: Registers | None, uidnext: int, whole: bool) -> int:
+        """Stage a mailbox; None: only its UIDNEXT is told, or that the peer has no such mailbox.
+
+        Args:
+            whole: All records of the mailbox are sent, for a comparison.
+        """
+        blob = None if registers is None else packb({n: list(r.astuple()) for n, r in registers.items()})
+        self.execute(
+            "INSERT INTO in_mailbox VALUES (NULL, ?1, ?2, ?3, ?4) ON CONFLICT (id) DO UPDATE SET"
+            " regs = coalesce(?2, regs), uidnext = ?3, whole = max(whole, ?4)",
+            (box_id, blob, uidnext, whole),
+        )
+        return int(self.execute("SELECT no FROM in_mailbox WHERE id = ?", (box_id,)).fetchone()[0])
+
+    def records(self, box: int, rows: Iterable[tuple[bytes, int, bool, int, int, int, bytes, bool]]) -> None:
+        """Stage records: (content id, copy, live, uid, date, size, registers, content still live there)."""
+        self.executemany(
+            "INSERT OR REPLACE INTO in_record VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [(box, *row) for row in rows]
+        )
+
+    def boxes(self) -> list[tuple[int, bytes, Registers | None, int, bool]]:
+        out = []
+        for no, box_id, blob, uidnext, whole in self.execute("SELECT * FROM in_mailbox ORDER BY id"):
+            regs = None if blob is None else {name: Register(*r) for name, r in unpackb(blob).items()}
+            out.append((no, box_id, regs, uidnext, bool(whole)))
+        return out
+
+    def lacking(self, after: int, limit: int) -> list[tuple[int, bytes, int, int]]:
+        """(staged number, content id, size, date) of live records whose content is not in the vault, in order."""
+        return list(
+            self.execute(
+                "SELECT s.no, s.content, s.size, s.date FROM in_record s LEFT JOIN content c ON c.id = s.content"
+                " WHERE s.no > ? AND s.live AND (c.no IS NULL OR NOT c.kept) ORDER BY s.no LIMIT ?",
+                (after, limit),
+            )
+        )
+
+    def counts(self) -> tuple[int, int]:
+        """Staged live records and tombstones."""
+        row = self.execute("SELECT count(*), coalesce(sum(live), 0) FROM in_record").fetchone()
+        return int(row[1]), int(row[0] - row[1])
+
+
+class Merge:
+    """One commit."""
+
+    def __init__(
+        self, ledger: Ledger, stage: Stage, claim: Claim, limits: Limits, *, origin: str, hold_all: bool = False, now: int = 0
+    ) -> None:
+        self.ledger, self.index, self.stage, self.claim = ledger, ledger.index, stage, claim
+        self.ids = self.index.ids
+        self.origin, self.limits, self.hold_all, self.now = origin, limits, hold_all, now
+        self.outcome = Outcome()
+        self.killed: list[Record] = []
+        self.changed: list[tuple[Record, bool, int]] = []
+        """Records whose live or uid changed, with what was shown before: (record, shown, uid)."""
+        self.free: dict[int, int] = {}
+        self.their_free: dict[int, int] = {}
+        self.touched: set[int] = set()
+        self._still: set[int] = set()
+        """Contents of tombstones that live elsewhere at the peer."""
+
+    def commit(self) -> Outcome:
+        """Merge all that is staged. Belongs in a transaction; durable when that ends."""
+        index, claim = self.index, self.claim
+        was_seen = dict(index.vector)
+        index.lamport = max(index.lamport, claim.lamport)
+        first_new = index.execute("SELECT coalesce(max(no), 0) FROM record").fetchone()[0]
+        self.free = {box.no: box.uidnext for box in self.ledger.boxes.values()}
+        for staged, box_id, regs, uidnext, whole in self.stage.boxes():
+            box = self._mailbox(box_id, regs, whole, was_seen)
+            if box is None:
+                continue
+            self.free.setdefault(box.no, 1)
+            self.their_free[box.no] = uidnext
+            self.touched.add(box.no)
+            self._records(staged, box, whole, was_seen)
+            if whole:
+                self._restamp_rest(staged, box)
+        self._guard()
+        self._revive()
+        self._settle_uids(first_new)
+        self.ledger.settle_names()
+        join(index.vector, claim.vector)
+        for who, vector in (*claim.acks.items(), (claim.sender, claim.vector)):
+            index.acknowledge(who, vector)
+        index.mark("member", (*claim.members, claim.sender))
+        index.mark("waived", claim.waived)
+        index.mark("forgotten", claim.forgotten)
+        return self.outcome
+
+    # --- mailboxes
+
+    def _mailbox(self, box_id: bytes, theirs: Registers | None, whole: bool, was_seen: Vector) -> Mailbox | None:
+        ledger = self.ledger
+        box = ledger.by_id.get(box_id)
+        if box is None:
+            if theirs is None:
+                return None
+            box = ledger.insert_mailbox(box_id)
+            ledger.take_mailbox(box, self._merged({}, theirs, whole, was_seen)[0])
+            if box.validity < self.index.meta["floor"]:
+                ledger.set_mailbox(box, VALIDITY, self.index.fresh_validity(max(self.now, self.index.meta["floor"])))
+            self.outcome.mailboxes += 1
+        elif theirs is not None or whole:
+            regs, changed = self._merged(box.regs, theirs or {}, whole, was_seen)
+            if changed:
+                ledger.take_mailbox(box, regs)
+                self.outcome.mailboxes += 1
+        self.index.meta["validity"] = max(self.index.meta["validity"], box.validity)
+        return box
+
+    def _merged(self, mine: Registers, theirs: Registers, compare: bool, was_seen: Vector) -> tuple[Registers, bool]:
+        """Merge registers by name; whether anything of mine changed.
+
+        In a comparison, a vector that covers a write which its replica does not have lied: no third replica
+        would be sent that write, so it is stamped anew.
+        """
+        out = dict(mine)
+        changed = False
+        for name in (*mine, *(n for n in theirs if n not in mine)):
+            a, b = mine.get(name), theirs.get(name)
+            won = newer(a, b, self.ids)
+            if compare and (
+                ((a is None or a != won) and covers(was_seen, won)) or ((b is None or b != won) and covers(self.claim.vector, won))
+            ):
+                won = won.restamped(self.index.stamp(), self.index.me)
+            if a is None or won != a:
+                out[name] = won
+                changed = True
+        return out, changed
+
+    # --- records
+
+    def _pages(self, staged: int, box: Mailbox) -> Iterator[list[tuple]]:  # type: ignore[type-arg]
+        after = 0
+        while True:
+            page = list(
+                self.ledger.execute(
+                    f"SELECT s.no, s.content, s.copy, s.live, s.uid, s.date, s.size, s.regs, s.still, c.no, c.kept, {_R_COLUMNS}"
+                    " FROM in_record s LEFT JOIN content c ON c.id = s.content"
+                    " LEFT JOIN record r ON r.content = c.no AND r.mailbox = ? AND r.copy = s.copy"
+                    " WHERE s.box = ? AND s.no > ? ORDER BY s.no LIMIT ?",
+                    (box.no, staged, after, PAGE),
+                )
+            )
+            if not page:
+                return
+            yield page
+            after = page[-1][0]
+
+    def _records(self, staged: int, box: Mailbox, whole: bool, was_seen: Vector) -> None:
+        from mailkeep.rules.digest import MODULUS, contribution
+
+        ledger, index = self.ledger, self.index
+        for page in self._pages(staged, box):
+            fresh: list[tuple[object, ...]] = []
+            fresh_contents: dict[bytes, int] = {}
+            added, count = 0, 0
+            for row in page:
+                _, content_id, copy, live, uid, date, size, blob, still, content, kept, record_no = row[:12]
+                if record_no is not None:
+                    self._existing(Record(row[11:]), content_id, bool(live), uid, blob, bool(still), whole, was_seen)
+                    continue
+                if not live and known_to(decode(blob, False, uid), was_seen):
+                    continue  # a tombstone that was forgotten here
+                if content is None:
+                    content = fresh_contents.get(content_id)
+                    if content is None:
+                        content = fresh_contents[content_id] = ledger.content(content_id, size, kept=False)
+                flags = pack(flags_set(decode(blob, bool(live), uid)))
+                if whole:
+                    blob = encode(self._merged({}, decode(blob, bool(live), uid), True, was_seen)[0])
+                fresh.append((box.no, content, copy, live, uid, flags, blob, index.next_seq(), date, int(bool(live))))
+                if live:
+                    count += 1
+                    added += contribution(content_id, copy, uid, flags)
+            index.executemany(
+                "INSERT INTO record VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, NULL, NULL, NULL, NULL, NULL, 0, ?)", fresh
+            )
+            if count:
+                box.sum = (box.sum + added) % MODULUS
+                box.count += count
+                box.dirty = True
+                self.outcome.added += count
+                if not box.live and box.dir is None:
+                    box.todo = True
+
+    def _existing(
+        self, record: Record, content_id: bytes, live: bool, uid: int, blob: bytes, still: bool, whole: bool, was_seen: Vector
+    ) -> None:
+        regs, changed = self._merged(record.regs, decode(blob, live, uid), whole, was_seen)
+        if not changed:
+            if still and not live:
+                self._still.add(record.content)
+            return
+        was_live, was_shown, was_uid, was_flags = record.live, record.shown, record.uid, record.flags
+        self.ledger.take(record, regs, content_id)
+        if record.live != was_live or record.uid != was_uid:
+            self.changed.append((record, was_shown, was_uid))
+        if was_live and not record.live:
+            self.killed.append(record)
+            if still:
+                self._still.add(record.content)
+        elif record.live and not was_live:
+            self.outcome.added += 1
+        elif record.flags != was_flags:
+            self.outcome.changed += 1
+
+    def _restamp_rest(self, staged: int, box: Mailbox) -> None:
+        """In a comparison: live records of mine that the peer does not have, though its vector claims them."""
+        rest = list(
+            self.ledger.records(
+                "mailbox = ? AND live AND NOT EXISTS (SELECT 1 FROM in_record s JOIN content c ON c.id = s.content"
+                " WHERE s.box = ? AND c.no = record.content AND s.copy = record.copy)",
+                (box.no, staged),
+            )
+        )
+        for record in rest:
+            regs = {
+                name: r.restamped(self.index.stamp(), self.index.me) if covers(self.claim.vector, r) else r
+                for name, r in record.regs.items()
+            }
+            if any(regs[name] is not record.regs[name] for name in regs):
+                self.ledger.take(record, regs)
+
+    # --- guard, revival, UIDs
+
+    def _guard(self) -> None:
+        reaper = Reaper(self.ledger, self.limits, self.origin, hold_all=self.hold_all)
+        for record in self.killed:
+            reaper.want(record)
+        self.outcome.removed = len(self.killed)
+        reaper.carry_out()
+        self.outcome.held, self.outcome.expunged = reaper.held, reaper.expunged
+
+    def _revive(self) -> None:
+        """Live on both sides before and on neither after: the merge deleted it, and nobody meant that."""
+        ledger = self.ledger
+        for content in sorted({r.content for r in self.killed} & self._still):
+            if ledger.is_live(content):
+                continue
+            content_id = ledger.content_id(content)
+            mine = [r for r in self.killed if r.content == content]
+            best = max(mine, key=lambda r: (order(r.regs[LIVE], self.ids), ledger.boxes[r.mailbox].id, r.copy))
+            best = ledger.record(best.no)
+            box = ledger.boxes[best.mailbox]
+            box.uidnext = max(box.uidnext, self.their_free.get(box.no, 1))
+            uid, box.uidnext = box.uidnext, box.uidnext + 1
+            box.dirty = True
+            ledger.take(best, {**best.regs, LIVE: ledger.register(True), UID: ledger.register(uid)}, content_id)
+            self.outcome.revived += 1
+
+    def _settle_uids(self, first_new: int) -> None:
+        """A UID that would appear in either side's past is replaced by one above all that was shown."""
+        ledger = self.ledger
+        boxes = self.touched | set(self.their_free)
+        for no in boxes:
+            box = ledger.boxes[no]
+            top = ledger.execute("SELECT coalesce(max(uid), 0) FROM record WHERE mailbox = ? AND live", (no,)).fetchone()[0]
+            uidnext = max(box.uidnext, self.their_free.get(no, 1), top + 1)
+            if uidnext != box.uidnext:
+                box.uidnext, box.dirty = uidnext, True
+        again: dict[int, tuple[int, int]] = {}
+        for no, mailbox, uid in ledger.execute("SELECT no, mailbox, uid FROM record WHERE no > ? AND live", (first_new,)):
+            if uid < self.free.get(mailbox, 1):
+                again[no] = (uid, no)
+        for record, was_shown, was_uid in self.changed:
+            now = ledger.record(record.no)
+            if now.live and not self._fits(now, was_shown, was_uid):
+                again[now.no] = (now.uid, now.no)
+        since = self.index.known_seq(self.claim.sender, self.claim.vector)
+        for no, free in self.their_free.items():
+            if free > 1:
+                for record in ledger.records("mailbox = ? AND uid < ? AND live AND seq > ?", (no, free, since)):
+                    if not covers(self.claim.vector, record.regs[UID]) and record.no <= first_new:
+                        again[record.no] = (record.uid, record.no)
+        for no, uid, mailbox in self._doubles(first_new):
+            again.setdefault(no, (uid, no))
+            assert mailbox in ledger.boxes
+        for _, no in sorted(again.values()):
+            ledger.new_uid(ledger.record(no))
+        self.outcome.renumbered = len(again)
+
+    def _fits(self, record: Record, was_shown: bool, was_uid: int) -> bool:
+        uid, box = record.uid, record.mailbox
+        mine = (was_shown and was_uid == uid) or uid >= self.free.get(box, 1)
+        theirs = covers(self.claim.vector, record.regs[UID]) or uid >= self.their_free.get(box, 1)
+        if not (mine and theirs):
+            return False
+        return not self.ledger.execute(
+            "SELECT 1 FROM record WHERE mailbox = ? AND uid = ? AND no < ? AND (live OR hold IS NOT NULL)", (box, uid, record.no)
+        ).fetchone()
+
+    def _doubles(self, first_new: int) -> list[tuple[int, int, int]]:
+        """New records whose UID another shown record has: only a peer's fault brings that about."""
+        return list(
+            self.ledger.execute(
+                "SELECT max(no), uid, mailbox FROM record WHERE no > ? AND live GROUP BY mailbox, uid HAVING count(*) > 1", (first_new,)
+            )
+        )

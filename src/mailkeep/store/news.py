@@ -1,0 +1,90 @@
+"""Reading for a session: what has a replica with this vector not taken in?"""
+
+from __future__ import annotations
+
+from mailkeep.domain.record import known_to
+from mailkeep.rules.digest import mailbox_digest
+from mailkeep.store.ledger import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mailkeep.domain.record import Vector
+    from mailkeep.store.ledger import Ledger, Mailbox
+
+    WireRecord = list[object]
+    """[content id, copy, live, uid, date, size, registers, still live elsewhere here]"""
+
+PAGE = 500
+_SELECT = (
+    "SELECT r.no, r.mailbox, r.content, r.copy, r.live, r.uid, r.flags, r.regs, r.seq, r.date, c.id, c.size, c.kept"
+    " FROM record r JOIN content c ON c.no = r.content"
+)
+
+
+def digest_of(box: Mailbox, name: str | None = None) -> bytes:
+    """The digest that a peer compares; empty for a mailbox that is not alive."""
+    return mailbox_digest(box.sum, box.name if name is None else name, box.validity) if box.alive else b""
+
+
+def news(ledger: Ledger, seen: Vector, since: int) -> Iterator[tuple[Mailbox, list[WireRecord]]]:
+    """Pages of records, each of one mailbox, that the vector does not cover, oldest change first.
+
+    Args:
+        since: Every change up to this number is known to be covered.
+    """
+    after = since
+    while True:
+        rows = list(ledger.execute(f"{_SELECT} WHERE r.seq > ? ORDER BY r.seq LIMIT ?", (after, PAGE)))
+        if not rows:
+            return
+        after = rows[-1][8]
+        pages: dict[int, list[WireRecord]] = {}
+        for row in rows:
+            record = _record(row)
+            if not known_to(record.regs, seen):
+                pages.setdefault(record.mailbox, []).append(wire_record(ledger, row))
+        for mailbox, page in pages.items():
+            yield ledger.boxes[mailbox], page
+
+
+def whole(ledger: Ledger, box: Mailbox) -> Iterator[list[WireRecord]]:
+    """Pages of all records of a mailbox, tombstones too."""
+    after = 0
+    while True:
+        rows = list(ledger.execute(f"{_SELECT} WHERE r.mailbox = ? AND r.no > ? ORDER BY r.no LIMIT ?", (box.no, after, PAGE)))
+        if not rows:
+            return
+        after = rows[-1][0]
+        yield [wire_record(ledger, row) for row in rows]
+
+
+def boxes_with_news(ledger: Ledger, seen: Vector, since: int) -> set[int]:
+    """Numbers of mailboxes of which the vector does not cover a register or a record."""
+    out = {box.no for box in ledger.boxes.values() if not known_to(box.regs, seen)}
+    after = since
+    while True:
+        rows = list(
+            ledger.execute(
+                "SELECT seq, mailbox, live, uid, regs FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (after, PAGE)
+            )
+        )
+        if not rows:
+            return out
+        after = rows[-1][0]
+        from mailkeep.wire.registers import decode
+
+        for _, mailbox, live, uid, regs in rows:
+            if mailbox not in out and not known_to(decode(regs, bool(live), uid), seen):
+                out.add(mailbox)
+
+
+def _record(row: tuple) -> Record:  # type: ignore[type-arg]
+    return Record((*row[:10], None, 0, None, None, None, None, None, 0, 0))
+
+
+def wire_record(ledger: Ledger, row: tuple) -> WireRecord:  # type: ignore[type-arg]
+    """A row as it travels: registers are numbered as this store numbers replicas."""
+    _, _, content, copy, live, uid, _, regs, _, date, content_id, size, _ = row
+    return [content_id, copy, live, uid, date, size, regs, int(not live and ledger.is_live(content))]

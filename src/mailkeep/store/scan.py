@@ -1,0 +1,655 @@
+"""The scan: what did other programs do to the Maildir since last time?
+
+What is *there* is believed when it is seen and read. What is *not* there is believed to be removed only
+when every known mailbox was seen, the listing was quiet, a second one later lacks it too, and no other
+name of the same file explains it. Everything else is unknown and waits for the next scan.
+
+    survey -> compare each changed directory -> identify new files -> vault, made durable
+           -> one transaction: records, flags, moves -> removals: second look, guard, tombstones or hold
+"""
+
+from __future__ import annotations
+
+import os
+
+from msgpack import packb, unpackb
+
+from mailkeep.domain.errors import printable
+from mailkeep.domain.flags import OLD
+from mailkeep.rules.listing import Comparison
+from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE
+from mailkeep.store.maildir import SUBS, stamp_of
+from mailkeep.system import clock, fs
+from mailkeep.wire.layouts import Unmappable
+from mailkeep.wire.maildirname import flags_of, inexpressible
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mailkeep.rules.guard import Limits
+    from mailkeep.store.ledger import Ledger, Mailbox, Record
+    from mailkeep.store.maildir import Maildir, Stamp
+    from mailkeep.store.vault import Vault
+
+BATCH = 4000
+"""Files taken in by one transaction: large enough that its syncs do not count, small in memory."""
+YOUNG_NS = 2_000_000_000
+"""A file changed less than this long ago may still be written to: it is looked at again next time."""
+SECOND_LOOK_SECONDS = 0.02
+"""At least this long after the first listing; more where the file system's clock is coarse."""
+QUIET_TRIES = 3
+UNEXPLAINED_SECONDS = 600
+"""A file that is gone from its mailbox while some other link to it exists is believed removed after this."""
+SLICE = 48
+"""Files checked by stat at each scan, whatever the directories say."""
+
+
+class Report:
+    """What a scan found. Counts are of messages."""
+
+    __slots__ = ("added", "expunged", "flagged", "held", "listed", "mailboxes", "moved", "problems", "put_back", "read",
+                 "unknown")  # fmt: skip
+
+    def __init__(self) -> None:
+        self.added = self.expunged = self.flagged = self.moved = self.held = self.put_back = self.unknown = 0
+        self.listed = self.mailboxes = self.read = 0
+        self.problems: list[tuple[str, str]] = []
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.added or self.expunged or self.flagged or self.moved or self.held or self.mailboxes or self.put_back)
+
+
+class Found:
+    """A file whose content is known, waiting for its transaction."""
+
+    __slots__ = ("base", "box", "content", "content_id", "info", "linked", "record", "size", "st", "sub", "young")
+
+    def __init__(self, box: Mailbox, sub: int, base: bytes, info: bytes, st: os.stat_result, record: int | None) -> None:
+        self.box, self.sub, self.base, self.info, self.st, self.record = box, sub, base, info, st, record
+        self.content: int | None = None
+        self.content_id = b""
+        self.size = st.st_size
+        self.linked: os.stat_result | None = None
+        self.young = 0
+
+
+class Scan:
+    """One scan of one store, under its lock."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        maildir: Maildir,
+        vault: Vault,
+        limits: Limits,
+        *,
+        state: bytes,
+        granularity_ns: int,
+        believe_absence: bool = True,
+        progress: Callable[[str, int], None] | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            state: Where the file system's clock can be asked.
+            granularity_ns: Of that clock, as measured.
+            believe_absence: False when Maildir or index came from a backup: what is missing is put back.
+            progress: Called with a word and a count now and then.
+        """
+        self.ledger, self.index, self.maildir, self.vault, self.limits = ledger, ledger.index, maildir, vault, limits
+        self.state, self.believe_absence = state, believe_absence
+        self.margin_ns = max(2 * granularity_ns, 8_000_000)
+        self.progress = progress
+        self.report = Report()
+        self.weak = not self.index.meta.get("indexed")
+        self.missing: dict[int, dict[int, tuple[bytes, int]]] = {}
+        """mailbox -> record number -> (base, sub) of files that a listing lacked."""
+        self.batch: list[Found] = []
+        self.flag_changes: list[tuple[int, int, bytes, bytes, int]] = []
+        self.rewritten: set[int] = set()
+        self.stamps: dict[int, list[Stamp]] = {}
+        """Mailboxes that were listed: [new, cur] as they were before the listing."""
+        self.trusted: set[int] = set()
+        self.unseen: list[str] = []
+        """Mailboxes that could not be read: nothing is known of them, and no removal is believed."""
+        self._now_ns = 0
+
+    # --- the whole
+
+    def run(self) -> Report:
+        """Scan, and write what was found. Durable on return.
+
+        Raises:
+            MailkeepError: Nothing was concluded from what could not be read.
+        """
+        gone = self._mailboxes()
+        wanted = self._changed()
+        if wanted:
+            self._let_settle()
+        for box, stamps in wanted:
+            self._list(box, stamps)
+            if len(self.batch) + len(self.flag_changes) >= BATCH:
+                self._write_batch()
+        self._look_again()
+        for no in gone:
+            self.missing[no] = {
+                r[0]: (r[1], r[2])
+                for r in self.index.execute("SELECT no, base, sub FROM record WHERE mailbox = ? AND sub != 0", (no,))
+            }
+        if self.batch or self.flag_changes or self.missing or gone or self.stamps or self.weak:
+            self._finish(gone)
+        self.report.problems += self.maildir.problems
+        self.maildir.problems = []
+        return self.report
+
+    def _let_settle(self) -> None:
+        """Wait, once and briefly, until what changed is older than a tick of the file system's clock."""
+        self._now_ns = fs.now_of(self.state)
+        newest = max((s[1] for _, stamps in self._wanted for s in stamps), default=0)
+        wait = newest + self.margin_ns - self._now_ns
+        if 0 < wait <= self.margin_ns:
+            clock.sleep(wait / 1e9)
+            self._now_ns = fs.now_of(self.state)
+
+    # --- mailboxes
+
+    def _mailboxes(self) -> list[int]:
+        """Find mailboxes that are new, renamed or gone; the numbers of those that are gone."""
+        known = {box.dir: box for box in self.ledger.boxes.values() if box.dir is not None}
+        kept = self.index.meta.get("structure")
+        if kept is not None and not self.weak:
+            stamps = unpackb(kept)
+            if all(self._stamp(path) == stamp for path, stamp in stamps.items()):
+                return []
+        now_ns = fs.now_of(self.state)
+        found, stamps = self.maildir.survey()
+        self.unseen += [where for where, why in self.maildir.problems if "unknown" in why]
+        here = set(found)
+        new = [path for path in found if path not in known]
+        gone = {box.no: box for path, box in known.items() if path not in here}
+        with self.index.transaction():
+            for path in new:
+                self._new_mailbox(path, gone)
+            young = max((s[1] for s in stamps.values()), default=0) > now_ns - self.margin_ns
+            self.index.meta["structure"] = None if young or self.maildir.problems else packb(stamps)
+        return [no for no, box in gone.items() if not self._is_unreadable(box)]
+
+    def _stamp(self, path: bytes) -> Stamp | None:
+        try:
+            return stamp_of(os.stat(path or b".", dir_fd=self.maildir.fd, follow_symlinks=False))
+        except OSError:
+            return None
+
+    def _is_unreadable(self, box: Mailbox) -> bool:
+        """A mailbox that the survey did not list: is it really not there?"""
+        assert box.dir is not None
+        try:
+            os.stat(os.path.join(box.dir, b"cur") if box.dir else b"cur", dir_fd=self.maildir.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            if not self.unseen:
+                return False
+        except OSError:
+            pass
+        self.unseen.append(box.name)
+        return True
+
+    def _new_mailbox(self, path: bytes, gone: dict[int, Mailbox]) -> None:
+        try:
+            name = str(self.maildir.layout.name(path))
+            stamps = list(self.maildir.stamps(path))
+        except Unmappable as err:
+            self.maildir.report(path, f"is no mailbox for mailkeep: it {err.reason}")
+            return
+        except OSError as err:
+            self.maildir.report(path, f"is no whole mailbox (new or cur: {os.strerror(err.errno or 5)}); it waits")
+            return
+        box = self.ledger.named(name)
+        if box is not None and box.dir is None:
+            box.dir, box.hold, box.dirty, box.problem = path, None, True, None
+            self.report.mailboxes += 1
+            return
+        renamed = self._renamed_to(path, stamps, gone)
+        if box is not None and renamed is not box:
+            other = box.dir if box.no not in gone else None
+            if other is not None:
+                self.maildir.report(path, f"has the same name as {printable(other) or 'the root'} ({name}); it waits for another")
+                return
+        self.report.mailboxes += 1
+        if renamed is not None and box is None:
+            del gone[renamed.no]
+            self.ledger.rename(renamed, name)
+            renamed.dir, renamed.todo = path, False
+            return
+        if box is not None:  # its own directory is gone, and this one has its name
+            gone.pop(box.no, None)
+        else:
+            box = self.ledger.create(name, clock.now(), self.weak)
+        box.dir, box.todo, box.stamps, box.problem, box.dirty = path, False, None, None, True
+
+    def _renamed_to(self, path: bytes, stamps: list[Stamp], gone: dict[int, Mailbox]) -> Mailbox | None:
+        """The gone mailbox whose directory this is: the same cur, unchanged, or with a file we know in it."""
+        for box in gone.values():
+            before = unpackb(box.stamps)[1] if box.stamps else None
+            if before is None or before[0] != stamps[1][0]:
+                continue
+            if before == stamps[1] or not box.count:
+                return box
+            files = dict(self.index.execute("SELECT base, ino FROM record WHERE mailbox = ? AND sub != 0", (box.no,)))
+            for sub in SUBS[1:]:
+                for base, _, inode, _ in self.maildir.entries(path, sub):
+                    if files.get(base) == inode:
+                        return box
+        return None
+
+    # --- changed directories
+
+    def _changed(self) -> list[tuple[Mailbox, list[Stamp]]]:
+        self._wanted: list[tuple[Mailbox, list[Stamp]]] = []
+        for box in self.ledger.boxes.values():
+            if box.dir is None:
+                continue
+            try:
+                stamps = list(self.maildir.stamps(box.dir))
+            except OSError as err:
+                if os.path.join(box.dir, b"cur") and self._stamp(os.path.join(box.dir, b"cur") if box.dir else b"cur"):
+                    self.maildir.report(box.dir, f"cannot be read ({os.strerror(err.errno or 5)}): what it holds is unknown")
+                self.unseen.append(box.name)
+                continue
+            if box.stamps is None or unpackb(box.stamps) != stamps:
+                self._wanted.append((box, stamps))
+        return self._wanted
+
+    def _list(self, box: Mailbox, stamps: list[Stamp]) -> None:
+        """Compare one mailbox's directories with the index."""
+        assert box.dir is not None
+        known = {
+            base: (no, sub, info, ino)
+            for no, base, sub, info, ino in self.index.execute(
+                "SELECT no, base, sub, info, ino FROM record WHERE mailbox = ? AND sub != 0", (box.no,)
+            )
+        }
+        comparison = Comparison(known)
+        try:
+            for sub in (IN_NEW, IN_CUR):
+                comparison.take(sub, self.maildir.entries(box.dir, SUBS[sub]))
+            after = list(self.maildir.stamps(box.dir))
+        except OSError as err:
+            self.maildir.report(
+                os.path.join(box.dir, b"cur"), f"cannot be listed ({os.strerror(err.errno or 5)}): what it holds is unknown"
+            )
+            self.unseen.append(box.name)
+            return
+        self.report.listed += 1
+        self.stamps[box.no] = stamps
+        quiet = after == stamps and all(s[1] + self.margin_ns <= self._now_ns for s in stamps)
+        if quiet:
+            self.trusted.add(box.no)
+        for sub, name in comparison.strange:
+            self.maildir.report(
+                os.path.join(box.dir, SUBS[sub], name), "is no regular file (a link, a FIFO, a directory): it was not opened"
+            )
+        if comparison.missing:
+            self.missing[box.no] = {no: (base, sub) for base, (no, sub, _, _) in comparison.missing.items()}
+        self.flag_changes += comparison.moved
+        for no, sub, base, info in comparison.replaced:
+            self._identify(box, sub, base, info, no)
+        for sub, base, info, _ in comparison.appeared:
+            self._identify(box, sub, base, info, None)
+            if len(self.batch) >= BATCH and not self.missing.get(box.no):
+                self._write_batch()
+
+    def _look_again(self) -> None:
+        """Stat what was young last time, and a slice of all files."""
+        if not self._now_ns:
+            young = self.index.execute("SELECT 1 FROM record WHERE young = 1 LIMIT 1").fetchone()
+            if young:
+                self._now_ns = fs.now_of(self.state)
+        columns = "SELECT r.no, r.mailbox, r.sub, r.base, r.info, r.ino, r.mtime, r.ctime, c.size FROM record r JOIN content c ON c.no = r.content"
+        rows = list(self.index.execute(f"{columns} WHERE r.young = 1 AND r.sub != 0"))
+        last = self.index.execute("SELECT max(no) FROM record").fetchone()[0]
+        if last:
+            start = int.from_bytes(clock.random_bytes(4), "big") % last
+            rows += self.index.execute(f"{columns} WHERE r.no > ? AND r.sub != 0 AND r.young = 0 LIMIT {SLICE}", (start,))
+        busy = {change[0] for change in self.flag_changes} | {f.record for f in self.batch}
+        learned = []
+        for no, mailbox, sub, base, info, ino, mtime, ctime, size in rows:
+            box = self.ledger.boxes[mailbox]
+            if box.dir is None or no in busy or no in self.missing.get(mailbox, ()):
+                continue
+            try:
+                st = os.stat(base + info, dir_fd=self.maildir.open(box.dir, SUBS[sub]), follow_symlinks=False)
+            except OSError:
+                continue  # a change since the listing: the next scan sees it
+            if (st.st_ino, st.st_size, st.st_mtime_ns) != (ino, size, mtime):
+                self._identify(box, sub, base, info, no)
+            elif ctime is None or st.st_ctime_ns == ctime:
+                if ctime is None or (self._now_ns and st.st_ctime_ns + YOUNG_NS < self._now_ns):
+                    learned.append((st.st_ctime_ns, 0, no))
+            else:
+                self._identify(box, sub, base, info, no)
+        self.learned = [row for row in learned if row[1] == 0]
+
+    # --- files
+
+    def _identify(self, box: Mailbox, sub: int, base: bytes, info: bytes, record: int | None) -> None:
+        """Find out which content a file has, by proof or by reading it, and take it into the vault."""
+        assert box.dir is not None
+        name = base + info
+        try:
+            directory = self.maildir.open(box.dir, SUBS[sub])
+            fd = os.open(name, fs.O_READ, dir_fd=directory)
+        except FileNotFoundError:
+            self.trusted.discard(box.no)  # renamed or removed since the listing
+            return
+        except OSError as err:
+            self.trusted.discard(box.no)
+            self.maildir.report(os.path.join(box.dir, SUBS[sub], name), f"cannot be read: {os.strerror(err.errno or 5)}; it waits")
+            return
+        try:
+            st = os.fstat(fd)
+            if not fs.is_regular(st):
+                self.maildir.report(os.path.join(box.dir, SUBS[sub], name), "is no regular file: it was left alone")
+                return
+            found = Found(box, sub, base, info, st, record)
+            if self._now_ns < max(st.st_mtime_ns, st.st_ctime_ns) + YOUNG_NS:
+                found.young = 1
+            if not self._prove(found):
+                self._hash(found, fd, name, directory)
+            self.batch.append(found)
+        except _Moving:
+            self.trusted.discard(box.no)
+        except OSError as err:
+            self.trusted.discard(box.no)
+            self.maildir.report(os.path.join(box.dir, SUBS[sub], name), f"cannot be taken in: {os.strerror(err.errno or 5)}")
+            if err.errno in (28, 122, 30, 24):  # ENOSPC, EDQUOT, EROFS, EMFILE: no other file will fare better
+                raise fs.explain(err, "the vault cannot take in a message") from err
+        finally:
+            os.close(fd)
+        if self.progress is not None and len(self.batch) % 500 == 0:
+            self.progress("read", self.report.read)
+
+    def _prove(self, found: Found) -> bool:
+        """Whether a known object *is* this file, now: the same device, inode and size, and unchanged since it was hashed.
+
+        An inode alone proves nothing: a freed one is given to the next file (measured: 200 times of 200).
+        """
+        row = self.index.execute("SELECT no, id FROM content WHERE ino = ? AND kept", (found.st.st_ino,)).fetchone()
+        if row is None:
+            return False
+        there = self.vault.stat(row[1])
+        if there is None or not fs.is_same(there, found.st):
+            return False
+        hashed = self.index.execute("SELECT mtime FROM record WHERE content = ? AND ino = ?", (row[0], found.st.st_ino)).fetchone()
+        if hashed is not None and hashed[0] != found.st.st_mtime_ns:
+            return False
+        found.content, found.content_id, found.linked = row[0], row[1], found.st
+        return True
+
+    def _hash(self, found: Found, fd: int, name: bytes, directory: int) -> None:
+        from hashlib import sha256
+
+        data = os.read(fd, fs.READ_BYTES)
+        hashed = sha256(data)
+        while len(data) == fs.READ_BYTES or (data and hashed is not None and found.st.st_size > fs.READ_BYTES):
+            data = os.read(fd, fs.READ_BYTES)
+            hashed.update(data)
+            if not data:
+                break
+        st = os.fstat(fd)
+        if (st.st_size, st.st_mtime_ns, st.st_ctime_ns) != (found.st.st_size, found.st.st_mtime_ns, found.st.st_ctime_ns):
+            raise _Moving
+        found.content_id = hashed.digest()
+        row = self.index.execute("SELECT no, kept FROM content WHERE id = ?", (found.content_id,)).fetchone()
+        if row is not None:
+            found.content = row[0]
+        found.linked = self.vault.adopt(found.content_id, fd, name, directory, st, kept=bool(row and row[1]))
+        self.report.read += 1
+
+    # --- writing
+
+    def _write_batch(self) -> None:
+        """One transaction for what was collected; the vault's part is durable before it."""
+        if self.batch:
+            self.vault.syncer.sync()
+        with self.index.transaction():
+            self._write()
+            self.ledger.settle_names()
+        self.batch, self.flag_changes = [], []
+
+    def _write(self) -> None:
+        for change in self.flag_changes:
+            self._write_flags(*change)
+        first_here: dict[tuple[int, bytes], int] = {}
+        for found in self.batch:
+            if found.content is None:
+                ino = found.linked.st_ino if found.linked is not None else None
+                found.content = self.ledger.content(found.content_id, found.size, kept=True, ino=ino)
+            elif found.linked is None or found.linked is not found.st:
+                self.index.execute(
+                    "UPDATE content SET kept = 1, size = ?, ino = coalesce(?, ino) WHERE no = ?",
+                    (found.size, found.linked.st_ino if found.linked else None, found.content),
+                )
+            self._write_found(found, first_here)
+        self.index.executemany("UPDATE record SET ctime = ?, young = ? WHERE no = ?", getattr(self, "learned", []))
+        self.learned = []
+
+    def _write_flags(self, no: int, sub: int, base: bytes, info: bytes, inode: int) -> None:
+        """A file has other flags in its name than it had when we last saw it."""
+        record = self.ledger.record(no)
+        box = self.ledger.boxes[record.mailbox]
+        assert box.dir is not None
+        self._take_flags(record, box, sub, info)
+        record.sub, record.base, record.info, record.ino, record.ctime = sub, base, info, inode, None
+        self.ledger.set_file(record)
+
+    def _take_flags(self, record: Record, box: Mailbox, sub: int, info: bytes) -> None:
+        """The difference between the name as it is and as it was is what somebody did."""
+        assert box.dir is not None
+        table = self.maildir.keywords(box.dir)
+        before = on_disk(record.sub, record.info or b"", table)
+        after = on_disk(sub, info, table)
+        on, off = after - before, before - after
+        if not self.believe_absence:
+            off = frozenset()
+            record.todo = 1
+        if on or off:
+            self.report.flagged += 1
+            self.ledger.flag(record, on, off)
+
+    def _write_found(self, found: Found, first_here: dict[tuple[int, bytes], int]) -> None:
+        box, ledger = found.box, self.ledger
+        assert found.content is not None and box.dir is not None
+        st = found.linked or found.st
+        table = self.maildir.keywords(box.dir)
+        if found.record is not None:
+            record = ledger.record(found.record)
+            if record.content == found.content:
+                self._take_flags(record, box, found.sub, found.info)
+                self._set_file(record, found, st)
+                return
+            self.rewritten.add(record.no)
+            record.sub, record.base, record.info, record.ino = NO_FILE, None, None, None
+            self._forget_damaged(record, found)
+            ledger.set_file(record)
+            ledger.remove(record)
+        else:
+            adopted = self._fileless(found)
+            if adopted is not None:
+                self._adopt(adopted, found, table)
+                self._set_file(adopted, found, st)
+                return
+        flags = on_disk(found.sub, found.info, table)
+        record = ledger.add(box, found.content, found.content_id, flags, found.st.st_mtime_ns // 1_000_000_000, self.weak)
+        record.todo = 0
+        self._set_file(record, found, st)
+        self.report.added += 1
+
+    def _forget_damaged(self, record: Record, found: Found) -> None:
+        """A file rewritten in place through its hard link took the vault's object with it."""
+        old_id = self.ledger.content_id(record.content)
+        there = self.vault.stat(old_id)
+        if there is not None and there.st_ino == found.st.st_ino:
+            self.vault.drop(old_id)
+            self.index.execute("UPDATE content SET kept = 0, ino = NULL WHERE no = ?", (record.content,))
+
+    def _fileless(self, found: Found) -> Record | None:
+        """A live record of this content here whose own file is not there: this file is it, under another name."""
+        gone = self.missing.get(found.box.no, {})
+        assert found.content is not None
+        for record in list(
+            self.ledger.records("content = ? AND mailbox = ? AND (live OR hold IS NOT NULL) ORDER BY copy", (found.content, found.box.no))
+        ):
+            if record.no in gone or record.sub == NO_FILE:
+                gone.pop(record.no, None)
+                return record
+            if record.base == found.base:  # renamed while we listed: seen under both names
+                return record
+        return None
+
+    def _adopt(self, record: Record, found: Found, table: dict[str, str] | None) -> None:
+        if record.sub == NO_FILE:  # it waited for its file: what the record says goes, and what the file adds
+            self.ledger.flag(record, on_disk(found.sub, found.info, table) - on_disk(NO_FILE, b"", table), ())
+            record.todo = int(record.live)
+        else:
+            self._take_flags(record, found.box, found.sub, found.info)
+        if record.live:
+            record.hold = None
+
+    def _set_file(self, record: Record, found: Found, st: os.stat_result) -> None:
+        record.sub, record.base, record.info, record.ino = found.sub, found.base, found.info, st.st_ino
+        record.mtime, record.ctime, record.young = st.st_mtime_ns, st.st_ctime_ns, found.young
+        self.ledger.set_file(record)
+
+    # --- removals, and the end
+
+    def _finish(self, gone: list[int]) -> None:
+        """The last transaction: what was collected, removals, and the stamps of what was listed."""
+        if self.batch:
+            self.vault.syncer.sync()
+        missing_now = {}
+        if any(self.missing.values()):
+            missing_now = self._second_look(set(gone))
+        with self.index.transaction():
+            self._write()
+            self.batch, self.flag_changes = [], []
+            for no in list(missing_now):  # some were found again under another name
+                missing_now[no] = {r: at for r, at in missing_now[no].items() if r in self.missing.get(no, ())}
+            waiting = self._removals(missing_now, set(gone))
+            self._keep_stamps(waiting)
+            self.ledger.settle_names()
+            if self.weak and not self.unseen:
+                self.index.meta["indexed"] = 1
+
+    def _second_look(self, gone: set[int]) -> dict[int, dict[int, tuple[bytes, int]]]:
+        """List again, a margin later: only what is missing from a quiet second listing too stays missing."""
+        clock.sleep(max(SECOND_LOOK_SECONDS, self.margin_ns / 1e9))
+        still = {}
+        for no, files in self.missing.items():
+            if not files:
+                continue
+            box = self.ledger.boxes[no]
+            if no in gone:
+                still[no] = dict(files)
+                continue
+            assert box.dir is not None
+            try:
+                before = list(self.maildir.stamps(box.dir))
+                bases = {base for base, _ in files.values()}
+                for sub in SUBS[1:]:
+                    bases.difference_update([base for base, _, _, _ in self.maildir.entries(box.dir, sub)])
+                after = list(self.maildir.stamps(box.dir))
+            except OSError:
+                self.unseen.append(box.name)
+                continue
+            quiet = before == after == self.stamps.get(no)
+            if not quiet or no not in self.trusted:
+                self.report.unknown += len(files)
+                self.trusted.discard(no)
+                continue
+            still[no] = {r: at for r, at in files.items() if at[0] in bases}
+            if len(still[no]) != len(files):
+                self.trusted.discard(no)
+        return still
+
+    def _removals(self, missing: dict[int, dict[int, tuple[bytes, int]]], gone: set[int]) -> set[int]:
+        """Write tombstones, holds, or put back; the mailboxes in which something has to wait."""
+        from mailkeep.store.holds import Reaper
+
+        waiting: set[int] = set()
+        reaper = Reaper(self.ledger, self.limits, "here")
+        for no, files in missing.items():
+            for record_no in files:
+                record = self.ledger.record(record_no)
+                if not self.believe_absence:
+                    record.sub, record.base, record.info, record.ino = NO_FILE, None, None, None
+                    record.todo = int(record.live and record.hold is None)
+                    self.ledger.set_file(record)
+                    self.report.put_back += record.todo
+                    if no in gone:
+                        self.ledger.boxes[no].dir, self.ledger.boxes[no].todo = None, True
+                        self.ledger.boxes[no].dirty = True
+                elif self._explained(record, waiting):
+                    reaper.want(record)
+        self.report.unknown += len(waiting)
+        if self.unseen and reaper.records:
+            kept = reaper.drop_vanishing()
+            self.report.unknown += kept
+            waiting.update(self.missing)
+        if self.believe_absence:
+            reaper.mailboxes_gone([self.ledger.boxes[no] for no in gone])
+        reaper.carry_out()
+        self.report.expunged += reaper.expunged
+        self.report.held += reaper.held
+        return waiting
+
+    def _explained(self, record: Record, waiting: set[int]) -> bool:
+        """Whether no other name of this very file exists that the index does not know of."""
+        there = self.vault.stat(self.ledger.content_id(record.content)) if record.ino else None
+        if there is None or there.st_ino != record.ino:
+            return True
+        known = self.index.execute(
+            "SELECT count(*) FROM record WHERE content = ? AND ino = ? AND sub != 0 AND no != ?",
+            (record.content, record.ino, record.no),
+        ).fetchone()[0]
+        if there.st_nlink - 1 <= known:
+            return True
+        now = clock.now()
+        if record.young > 1 and now - record.young >= UNEXPLAINED_SECONDS:
+            return True
+        if record.young <= 1:
+            record.young = now
+            self.ledger.set_file(record)
+        waiting.add(record.mailbox)
+        return False
+
+    def _keep_stamps(self, waiting: set[int]) -> None:
+        """Remember how directories were at a listing that can be relied on; others are listed again."""
+        for no, stamps in self.stamps.items():
+            box = self.ledger.boxes[no]
+            value = packb(stamps) if no in self.trusted and no not in waiting else None
+            if value is None and box.stamps is not None and unpackb(box.stamps)[1][0] == stamps[1][0]:
+                value = packb([[s[0], 0, 0] for s in stamps])  # the inode stays, to recognise a rename
+            if value != box.stamps:
+                box.stamps, box.dirty = value, True
+
+
+class _Moving(Exception):
+    """A file changed while it was read."""
+
+
+def on_disk(sub: int, info: bytes, table: dict[str, str] | None) -> frozenset[str]:
+    """The flags that a file shows by its name and directory."""
+    flags, _ = flags_of(info, table)
+    return flags | {OLD} if sub == IN_CUR else flags
+
+
+def shown_difference(record: Record, table: dict[str, str] | None) -> bool:
+    """Whether a record's file does not show the flags that the record has, and could."""
+    from mailkeep.domain.flags import unpack
+
+    want = unpack(record.flags)
+    return want - inexpressible(want, table) != on_disk(record.sub, record.info or b"", table)
+
+

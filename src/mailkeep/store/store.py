@@ -1,0 +1,324 @@
+"""A store: one Maildir with its vault and index, opened under its lock.
+
+    open: lock -> index -> marker -> journal replayed        (before anything is believed)
+    scan: what other programs did -> index                   (mailkeep.store.scan)
+    session: mailkeep.replicate -> index                     (mailkeep.store.merge)
+    apply: index -> files                                    (mailkeep.store.apply)
+    close: marker advanced when something changed, the run noted
+"""
+
+from __future__ import annotations
+
+import os
+
+from msgpack import packb
+
+from mailkeep.domain.errors import EXIT_DONE, NoInput, StorageError, UsageError, printable
+from mailkeep.rules.guard import Limits
+from mailkeep.store import marker
+from mailkeep.store.index import Index
+from mailkeep.store.ledger import Ledger
+from mailkeep.store.maildir import Maildir, missing_root
+from mailkeep.store.scan import Report, Scan
+from mailkeep.store.vault import COPY, Vault
+from mailkeep.system import clock, fs
+from mailkeep.system.lock import Lock
+from mailkeep.wire.layouts import Layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mailkeep.store.apply import Applied
+
+INDEX, LOCK = b"index.db", b"lock"
+
+
+class Store:
+    """An open store. Holds the lock until `close`.
+
+    Attributes:
+        root: The Maildir.
+        state: mailkeep's own directory, on the same file system.
+        distrust: Why absences are not believed in this run, or ''.
+    """
+
+    def __init__(self, root: bytes, state: bytes, lock: Lock, index: Index, limits: Limits) -> None:
+        self.root, self.state, self.lock, self.index, self.limits = root, state, lock, index, limits
+        self.maildir = Maildir(root, Layout.parse(index.meta["layout"]))
+        self.ledger = Ledger(index)
+        self._vault: Vault | None = None
+        self.distrust = ""
+        self.bumped = False
+        self.began = clock.now()
+        self.progress: Callable[[str, int], None] | None = None
+        self.first_content = index.execute("SELECT coalesce(max(no), 0) FROM content").fetchone()[0]
+
+    # --- opening and closing
+
+    @classmethod
+    def open(cls, root: bytes, state: bytes, limits: Limits | None = None, wait_seconds: float = 0) -> Store:
+        """Open under the lock; replay the journal if a run was cut off.
+
+        Raises:
+            NoInput: No such root, or no such store.
+            StoreBusy: Another run has it.
+            DataError: The root is another store's.
+            StorageError: The index is damaged.
+        """
+        if not os.path.isdir(root):
+            raise missing_root(root)
+        if not os.path.exists(os.path.join(state, INDEX)):
+            raise _state_lost(root, state)
+        lock = Lock(os.path.join(state, LOCK))
+        lock.acquire(wait_seconds)
+        try:
+            index = Index.open(os.fsdecode(os.path.join(state, INDEX)))
+            store = cls(root, state, lock, index, limits or Limits())
+            store._check_marker()
+            if store.journal():
+                store.apply()
+        except BaseException:
+            lock.release()
+            raise
+        return store
+
+    @classmethod
+    def create(
+        cls, root: bytes, state: bytes, layout: Layout, limits: Limits | None = None, *, adopt: bool = False
+    ) -> Store:
+        """Make the state of a new store around an existing Maildir (or an empty directory).
+
+        Nothing is indexed yet: the first scan does that, and finds everything 'weak': written by nobody.
+
+        Args:
+            adopt: Take a root over that has another store's marker.
+
+        Raises:
+            UsageError: The root belongs to a store already, or the state would lie in a mail tree.
+        """
+        refuse_mail_tree(state)
+        os.makedirs(os.path.join(state, b"objects"), 0o700, exist_ok=True)
+        lock = Lock(os.path.join(state, LOCK))
+        lock.acquire()
+        index: Index | None = None
+        try:
+            if os.path.exists(os.path.join(state, INDEX)):
+                raise UsageError(
+                    f"{printable(state)} already holds the state of a store",
+                    untouched="anything",
+                    hint="mailkeep status shows it; choose another --state for a second store",
+                )
+            root_fd = fs.open_directory(root)
+            if marker.read(root_fd, root) is not None and not adopt:
+                raise UsageError(
+                    f"{printable(root)} carries the marker of a mailkeep store, whose state is not in {printable(state)}",
+                    untouched="anything",
+                    hint="name that state with --state, or make a new one with init --adopt (peers then see a new replica)",
+                )
+            from mailkeep.store.vault import probe
+
+            mode = probe(state, root_fd) if os.stat(state).st_dev == os.fstat(root_fd).st_dev else COPY
+            temporary = os.path.join(state, INDEX + b".new")
+            for leftover in (temporary, temporary + b"-wal", temporary + b"-shm"):
+                if os.path.exists(leftover):
+                    os.unlink(leftover)
+            index = Index.create(
+                os.fsdecode(temporary),
+                clock.random_bytes(16),
+                clock.random_bytes(8),
+                layout=str(layout),
+                vault=mode,
+                granularity=fs.measure_granularity(state),
+                root_path=root,
+            )
+            index.close()
+            os.rename(temporary, os.path.join(state, INDEX))
+            index = Index.open(os.fsdecode(os.path.join(state, INDEX)))
+            marker.write(root_fd, index.meta["store"], 0)
+            os.close(root_fd)
+            return cls(root, state, lock, index, limits or Limits())
+        except OSError as err:
+            lock.release()
+            raise fs.explain(err, "the store could not be made") from err
+        except BaseException:
+            lock.release()
+            raise
+
+    def close(self) -> None:
+        """Give everything back, the lock last."""
+        self.index.close()
+        self.maildir.close()
+        if self._vault is not None:
+            self._vault.syncer.close()
+        self.lock.release()
+
+    @property
+    def vault(self) -> Vault:
+        if self._vault is None:
+            self._vault = Vault(self.state, self.index.meta["vault"], fs.Syncer(self.state))
+        return self._vault
+
+    @property
+    def id(self) -> bytes:
+        return bytes(self.index.meta["store"])
+
+    def _check_marker(self) -> None:
+        found = marker.read(self.maildir.fd, self.root)
+        if found is None:
+            raise marker.missing(self.root)
+        store, generation = found
+        if store != self.id:
+            raise marker.foreign(self.root)
+        ours = self.index.meta["generation"]
+        if generation == ours:
+            return
+        if generation == ours - 1 and self.index.meta.get("marker_pending"):
+            marker.write(self.maildir.fd, self.id, ours)
+            return
+        older = "the Maildir" if generation < ours else "the index"
+        self.distrust = f"{older} came from a backup (generations {generation} and {ours})"
+        with self.index.transaction():
+            if generation > ours:
+                self.become_new()
+            self.index.meta["generation"] = max(generation, ours)
+            for box in self.ledger.boxes.values():
+                box.stamps, box.dirty = None, True
+            self.index.meta["structure"] = None
+        self.bump()
+
+    def become_new(self) -> None:
+        """Take a new replica id: this store went back in time, or is a copy. Belongs in a transaction.
+
+        Mailboxes get a new UIDVALIDITY, since UIDs may have been given twice; the next session with each
+        peer compares everything.
+        """
+        from mailkeep.domain.record import VALIDITY
+
+        self.index.become(clock.random_bytes(8))
+        self.index.meta["floor"] = self.index.fresh_validity(clock.now())
+        self.index.meta["suspect"] = 1
+        for box in self.ledger.boxes.values():
+            self.ledger.set_mailbox(box, VALIDITY, self.index.fresh_validity(max(box.validity + 1, self.index.meta["floor"])))
+
+    # --- work
+
+    def journal(self) -> bool:
+        """Whether a run was cut off before its files were as the index says."""
+        if any(box.todo for box in self.ledger.boxes.values()):
+            return True
+        if os.path.isdir(os.path.join(self.state, b"trash")) and os.listdir(os.path.join(self.state, b"trash")):
+            return True
+        boxes = self.index.execute("SELECT DISTINCT mailbox FROM record WHERE todo")
+        return any(self.ledger.boxes[no].dir is not None for (no,) in boxes)
+
+    def scan(self) -> Report:
+        """What other programs did. Durable on return."""
+        scan = Scan(
+            self.ledger,
+            self.maildir,
+            self.vault,
+            self.limits,
+            state=self.state,
+            granularity_ns=self.index.meta["granularity"],
+            believe_absence=not self.distrust,
+            progress=self.progress,
+        )
+        try:
+            report = scan.run()
+        except OSError as err:
+            raise fs.explain(err, "the scan could not go on") from err
+        if report.changed:
+            self.bump()
+        if report.put_back or self.journal():
+            self.apply()
+        if self.distrust and not scan.unseen:
+            self.distrust = ""
+        return report
+
+    def apply(self) -> Applied:
+        """Make files as the index says. Durable on return."""
+        from mailkeep.store.apply import Apply
+
+        work = Apply(
+            self.ledger, self.maildir, self.vault, self.state, hashed_after=self.first_content, progress=self.progress
+        )
+        try:
+            report = work.run()
+        except OSError as err:
+            raise fs.explain(err, "files could not be put in place") from err
+        if report.linked or report.removed or report.renamed:
+            self.bump()
+        return report
+
+    def bump(self) -> None:
+        """This run changed something: advance the generation, once."""
+        if self.bumped:
+            return
+        self.bumped = True
+        with self.index.transaction():
+            self.index.meta["generation"] += 1
+            self.index.meta["marker_pending"] = 1
+        marker.write(self.maildir.fd, self.id, self.index.meta["generation"])
+
+    def end_run(self, verb: str, peer: str | None, status: int, counts: dict[str, int]) -> None:
+        """Note the run when it changed something or failed. Durable on return."""
+        if not self.bumped and status == EXIT_DONE:
+            return
+        if self.bumped:
+            self.vault.syncer.sync()
+        with self.index.transaction():
+            self.index.meta["marker_pending"] = 0
+            self.index.execute(
+                "INSERT INTO run VALUES (NULL, ?, ?, ?, ?, ?, ?)",
+                (self.began, clock.now(), verb, peer, status, packb(counts)),
+            )
+        self.bumped = False
+
+
+def refuse_mail_tree(state: bytes) -> None:
+    """State never lies inside a mail root: one IMAP DELETE removed vault and index there (measured)."""
+    path = os.path.realpath(state)
+    while True:
+        if os.path.isdir(os.path.join(path, b"cur")) and os.path.isdir(os.path.join(path, b"new")):
+            raise UsageError(
+                f"the state directory {printable(state)} would lie inside the Maildir {printable(path)}",
+                untouched="anything",
+                hint="choose a directory outside every mail tree with --state",
+            )
+        if os.path.isdir(os.path.join(path, b".notmuch")):
+            raise UsageError(
+                f"the state directory {printable(state)} would lie inside the notmuch database {printable(path)}",
+                untouched="anything",
+                hint="choose a directory outside every mail tree with --state",
+            )
+        parent = os.path.dirname(path)
+        if parent == path:
+            return
+        path = parent
+
+
+def _state_lost(root: bytes, state: bytes) -> NoInput | StorageError:
+    if os.path.isdir(os.path.join(state, b"objects")):
+        return StorageError(
+            f"the index of the store at {printable(state)} is gone, its vault is there",
+            untouched="the Maildir and the vault",
+            hint="mailkeep init --rebuild makes a new index; contents in the vault stay",
+        )
+    fd = fs.open_directory(root)
+    try:
+        if marker.read(fd, root) is not None:
+            return StorageError(
+                f"the state of this store, {printable(state)}, is gone, though {printable(root)} carries its marker",
+                untouched="the Maildir",
+                hint="mount or restore the state directory; if it is lost: mailkeep init --adopt begins anew",
+            )
+    finally:
+        os.close(fd)
+    return NoInput(
+        f"{printable(root)} is not a mailkeep store yet",
+        untouched="anything",
+        hint=f"mailkeep init {printable(root)}",
+    )
+
+

@@ -1,0 +1,24 @@
+"""The one place that asks what time it is, draws random bytes or sleeps."""
+
+from __future__ import annotations
+
+import os
+import time
+
+
+def now() -> int:
+    """Seconds since 1970, UTC."""
+    return int(time.time())
+
+
+def monotonic() -> float:
+    """Seconds since some moment, never going back."""
+    return time.monotonic()
+
+
+def sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def random_bytes(count: int) -> bytes:
+    return os.urandom(count)

@@ -1,0 +1,248 @@
+"""What mailkeep asks of the file system: never overwrite, never follow, durable in groups.
+
+Everything here is a thin layer over system calls that says in one place how a file is made, renamed and
+made durable. Names are bytes. See open(2), rename(2), syncfs(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+
+from mailkeep.domain.errors import PermissionDenied, StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+O_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+O_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""O_NONBLOCK: a FIFO that stands where a file should be must not make us wait."""
+O_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+RENAME_NOREPLACE = 1
+AT_FDCWD = -100
+
+# statfs f_type of file systems whose syncfs reports errors of write-back (Linux >= 5.8): ext4, xfs, btrfs, f2fs, tmpfs.
+_SYNCFS_TYPES = frozenset((0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994))
+
+READ_BYTES = 1 << 18
+
+_libc: Any = None
+
+
+def libc() -> Any:
+    """The C library, loaded when first needed."""
+    global _libc
+    if _libc is None:
+        import ctypes
+
+        _libc = ctypes.CDLL(None, use_errno=True)
+    return _libc
+
+
+def open_directory(path: bytes, below: int | None = None) -> int:
+    """Open a directory, each component without following links; relative paths start at `below`."""
+    at = below
+    opened = -1
+    parts = path.split(b"/") if path else [b"."]
+    if below is None:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts:
+            fd = os.open(part, O_DIRECTORY, dir_fd=at)
+            if opened >= 0:
+                os.close(opened)
+            opened = at = fd
+    except OSError:
+        if opened >= 0:
+            os.close(opened)
+        raise
+    return opened
+
+
+def rename_noreplace(source: bytes, target: bytes, source_fd: int, target_fd: int) -> None:
+    """rename(2) that fails with FileExistsError rather than overwrite.
+
+    Where the file system has no RENAME_NOREPLACE: link, then unlink.
+    """
+    if libc().renameat2(source_fd, source, target_fd, target, RENAME_NOREPLACE) == 0:
+        return
+    import ctypes
+
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS):
+        os.link(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False)
+        os.unlink(source, dir_fd=source_fd)
+        return
+    raise OSError(code, os.strerror(code), source, None, target)
+
+
+def read_all(fd: int) -> bytes:
+    """The whole of an open file."""
+    chunks = []
+    while chunk := os.read(fd, READ_BYTES):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    written = os.write(fd, data)
+    while written < len(data):
+        data = memoryview(data)[written:]
+        written = os.write(fd, data)
+
+
+class Syncer:
+    """Makes everything written to one file system since the last `sync` durable, at once.
+
+    One syncfs(2) for a batch, through a descriptor opened before the batch, where that call is known to
+    report write-back errors; elsewhere the files and directories that were noted are fsynced one by one.
+    An error means that the state of the whole batch is unknown: write it again from its source; a second
+    sync would say that all is well (measured).
+    """
+
+    def __init__(self, directory: bytes) -> None:
+        self.fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.whole = _can_syncfs(directory)
+        self.paths: list[bytes] = []
+        self.directories: set[bytes] = set()
+
+    def note(self, path: bytes) -> None:
+        """A file was written, linked or renamed to `path`: it and its directory belong to the batch."""
+        if not self.whole:
+            self.paths.append(path)
+            self.directories.add(os.path.dirname(path))
+
+    def sync(self) -> None:
+        """Return when the batch is durable.
+
+        Raises:
+            StorageError: It may not be; nothing of the batch may be relied on.
+        """
+        try:
+            if self.whole:
+                if libc().syncfs(self.fd) != 0:
+                    import ctypes
+
+                    code = ctypes.get_errno()
+                    raise OSError(code, os.strerror(code))
+            else:
+                for path in self.paths:
+                    _fsync(path)
+                for path in sorted(self.directories):
+                    _fsync(path)
+        except OSError as err:
+            raise StorageError(
+                f"what was just written could not be made durable: {os.strerror(err.errno or errno.EIO)}",
+                untouched="nothing that was acknowledged before; this batch will be written again from its source",
+                hint="look at the disk (dmesg, smartctl) and its free space, then run the same command again",
+            ) from err
+        finally:
+            self.paths.clear()
+            self.directories.clear()
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def _fsync(path: bytes) -> None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return  # renamed or removed since: its new name was noted as well
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _can_syncfs(directory: bytes) -> bool:
+    import ctypes
+
+    major, minor = os.uname().release.split(".")[:2]
+    if (int(major), int("".join(filter(str.isdigit, minor)) or 0)) < (5, 8):
+        return False
+    buffer = (ctypes.c_long * 32)()
+    if libc().statfs(directory, buffer) != 0:
+        return False
+    return (buffer[0] & 0xFFFFFFFF) in _SYNCFS_TYPES
+
+
+def write_atomically(path: bytes, data: bytes, mode: int = 0o600) -> None:
+    """Replace a small file of ours as a whole; durable on return, old or new after a crash."""
+    temporary = b"%b.%d.tmp" % (path, os.getpid())
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(temporary, path)
+    _fsync(os.path.dirname(path) or b".")
+
+
+def is_same(a: os.stat_result, b: os.stat_result) -> bool:
+    """Whether two stats are of one file, with one size."""
+    return (a.st_dev, a.st_ino, a.st_size) == (b.st_dev, b.st_ino, b.st_size)
+
+
+def is_regular(st: os.stat_result) -> bool:
+    return stat.S_ISREG(st.st_mode)
+
+
+def now_of(directory: bytes) -> int:
+    """The time of the file system's own clock, in nanoseconds: what a change made now would be stamped with."""
+    probe = os.path.join(directory, b".clock")
+    fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.utime(fd)
+        return os.fstat(fd).st_mtime_ns
+    finally:
+        os.close(fd)
+
+
+def measure_granularity(directory: bytes) -> int:
+    """How far apart, in nanoseconds, two changes must be to be sure of different time stamps.
+
+    Files are touched for some 40 ms without looking at them in between (looking makes newer kernels give
+    finer stamps); the largest step between the stamps is the tick of this file system's clock.
+    """
+    probe = os.path.join(directory, b".tick")
+    stamps: list[int] = []
+    names = []
+    end = time.monotonic_ns() + 40_000_000
+    while time.monotonic_ns() < end and len(names) < 400:
+        name = b"%b.%d" % (probe, len(names))
+        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        names.append(name)
+        time.sleep(0.0001)
+    for name in names:
+        stamps.append(os.lstat(name).st_mtime_ns)
+        os.unlink(name)
+    steps = [b - a for a, b in zip(stamps, stamps[1:], strict=False) if b > a]
+    if not steps:
+        return 2_000_000_000  # a clock of whole seconds, or of two (FAT)
+    return max(steps)
+
+
+def explain(err: OSError, doing: str) -> StorageError | PermissionDenied:
+    """An OSError of a write as an error that says what to do."""
+    hints = {
+        errno.ENOSPC: "free some space, then run the same command again: it goes on where it stopped",
+        errno.EDQUOT: "your quota is used up: free some space, then run the same command again",
+        errno.EROFS: "the file system is mounted read-only: mount it read-write, or look in dmesg why it became so",
+        errno.EMFILE: "raise the limit of open files (ulimit -n), then run the same command again",
+    }
+    kind: Callable[..., StorageError | PermissionDenied]
+    kind = PermissionDenied if err.errno in (errno.EACCES, errno.EPERM) else StorageError
+    name = err.filename2 or err.filename
+    where = f" ({os.fsdecode(name)})" if isinstance(name, str | bytes) else ""
+    return kind(
+        f"{doing}: {os.strerror(err.errno or errno.EIO)}{where}",
+        untouched="everything that was acknowledged before; no mail was removed",
+        hint=hints.get(err.errno or 0, "look at the path named above, then run the same command again"),
+    )

@@ -1,0 +1,199 @@
+"""The wire: a greeting line, then length-prefixed frames; after both hellos, in one zstd stream each way.
+
+    greeting   b"mailkeep/1 key=value ...\\n"            options of this session, before anything is read
+    frame      length (4 bytes, big-endian) | type (1 byte) | payload
+
+The stream is compressed from the first frame after HELLO on: one context for the whole session, so that
+ids and headers that were sent before cost a few bytes. Sans-I/O: bytes in, frames out, and the reverse.
+See docs/reference/protocol.md.
+"""
+
+from __future__ import annotations
+
+from mailkeep.domain.errors import LocalProtocolError, RemoteProtocolError, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+VERSION = 1
+GREETING = b"mailkeep/%d" % VERSION
+GREETING_BYTES_MAX = 1024
+FRAME_BYTES_MAX = 1 << 20
+"""A frame holds at most a page of records or a piece of a message; memory for one is bounded by this."""
+PIECE_BYTES = 1 << 18
+"""Larger contents travel in pieces."""
+FILL_BYTES = 1 << 17
+"""Frames are collected up to here before they are compressed in one call."""
+WINDOW_LOG_MAX = 23
+"""Memory that a peer's compressor may make us use: 8 MiB."""
+LEVEL = 3
+FAST_LEVEL = -5
+PLENTY_BYTES = 4 << 20
+"""After this much, a stream whose reader keeps up (a local pipe, a fast network) goes on with FAST_LEVEL."""
+
+HELLO, ERROR, BOX, RECORDS, DIGESTS, END_NEWS, COMPARE, END_WHOLE = 1, 2, 3, 4, 5, 6, 7, 8
+WANT, CONTENT, BIG, PIECE, LACK, CLAIM, COMMIT, DONE, REPORT = 9, 10, 11, 12, 13, 14, 15, 16, 17
+NAMES = {
+    HELLO: "HELLO", ERROR: "ERROR", BOX: "BOX", RECORDS: "RECORDS", DIGESTS: "DIGESTS", END_NEWS: "END_NEWS",
+    COMPARE: "COMPARE", END_WHOLE: "END_WHOLE", WANT: "WANT", CONTENT: "CONTENT", BIG: "BIG", PIECE: "PIECE",
+    LACK: "LACK", CLAIM: "CLAIM", COMMIT: "COMMIT", DONE: "DONE", REPORT: "REPORT",
+}  # fmt: skip
+
+
+class Wire:
+    """Both directions of one session's byte stream.
+
+    Attributes:
+        received_bytes, sent_bytes: On the wire, compressed.
+        keeps_up: Set by the driver while the other side reads as fast as we write.
+    """
+
+    def __init__(self) -> None:
+        self._in = bytearray()
+        self._out = bytearray()
+        self._plain = bytearray()
+        self._compressed = b""
+        self._greeted = False
+        self._compressor: Any = None
+        self._decompressor: Any = None
+        self._level = LEVEL
+        self._since = 0
+        self.keeps_up = False
+        self.received_bytes = self.sent_bytes = 0
+        self.greeting: dict[str, str] | None = None
+
+    # --- receiving
+
+    def feed(self, data: bytes) -> None:
+        """Bytes that came in."""
+        self.received_bytes += len(data)
+        if self._decompressor is None:
+            self._in += data
+        else:
+            self._compressed += data
+            self._expand()
+
+    def _expand(self) -> None:
+        """Decompress, but never more than a frame and a piece ahead of what is taken."""
+        decompressor, data = self._decompressor, self._compressed
+        while (data or not decompressor.needs_input) and len(self._in) < 2 * FRAME_BYTES_MAX:
+            try:
+                if decompressor.eof:
+                    from mailkeep.wire.zstd import decompressor as make
+
+                    data = decompressor.unused_data + data
+                    decompressor = self._decompressor = make(WINDOW_LOG_MAX)
+                    continue
+                self._in += decompressor.decompress(data, FRAME_BYTES_MAX)
+                data = b""
+                if decompressor.eof and decompressor.unused_data:
+                    continue
+            except Exception as err:
+                raise RemoteProtocolError(f"the peer's compressed stream is damaged: {err}") from err
+            if decompressor.needs_input or decompressor.eof:
+                break
+        self._compressed = data
+
+    def next_frame(self) -> tuple[int, bytes] | None:
+        """The next whole frame, or None until more bytes come."""
+        if self._decompressor is not None and len(self._in) < FRAME_BYTES_MAX + 5 and self._pending():
+            self._expand()
+        if not self._greeted and not self._take_greeting():
+            return None
+        have = self._in
+        if len(have) < 5:
+            return None
+        size = int.from_bytes(have[:4], "big")
+        if size > FRAME_BYTES_MAX:
+            raise RemoteProtocolError(f"the peer announced a frame of {size:,} bytes; {FRAME_BYTES_MAX:,} are allowed")
+        if len(have) < 5 + size:
+            return None
+        kind = have[4]
+        payload = bytes(have[5 : 5 + size])
+        del have[: 5 + size]
+        return kind, payload
+
+    def _pending(self) -> bool:
+        return bool(self._compressed) or not self._decompressor.needs_input
+
+    def _take_greeting(self) -> bool:
+        line, found, _ = bytes(self._in[:GREETING_BYTES_MAX]).partition(b"\n")
+        if not found and GREETING.startswith(line[: len(GREETING)]) and len(line) < GREETING_BYTES_MAX:
+            return False
+        word, *options = line.split(b" ")
+        if word != GREETING:
+            raise RemoteProtocolError(*not_mailkeep(line))
+        self.greeting = {}
+        for option in options:
+            key, _, value = option.decode("ascii", "replace").partition("=")
+            self.greeting[key] = value
+        del self._in[: len(line) + 1]
+        self._greeted = True
+        return True
+
+    # --- sending
+
+    def greet(self, **options: str) -> None:
+        """The first line; values have no spaces."""
+        words = [f"{key}={value}".encode() for key, value in options.items()]
+        self._out += b" ".join([GREETING, *words]) + b"\n"
+
+    def send(self, kind: int, payload: bytes) -> None:
+        """Queue a frame."""
+        size = len(payload)
+        if size > FRAME_BYTES_MAX:
+            raise LocalProtocolError(f"a frame of {size:,} bytes was to be sent")
+        self._plain += b"%b%c" % (size.to_bytes(4, "big"), kind)
+        self._plain += payload
+
+    def compress(self) -> None:
+        """From here on both directions are compressed: both hellos have passed."""
+        from mailkeep.wire.zstd import compressor, decompressor
+
+        self._flush_plain()
+        self._compressor = compressor(self._level)
+        self._decompressor = decompressor(WINDOW_LOG_MAX)
+        if self._in:
+            data, self._in = bytes(self._in), bytearray()
+            self._compressed = data
+            self._expand()
+
+    @property
+    def queued(self) -> int:
+        """Bytes waiting to be sent, about."""
+        return len(self._plain) + len(self._out)
+
+    def output(self, *, flush: bool) -> bytearray:
+        """Bytes to write now; the caller deletes from its front what it has written.
+
+        Args:
+            flush: Nothing more is coming for the moment: the reader must be able to go on with this.
+        """
+        if self._plain and (flush or len(self._plain) >= FILL_BYTES):
+            self._flush_plain(flush)
+        return self._out
+
+    def _flush_plain(self, flush: bool = True) -> None:
+        if self._compressor is None:
+            self._out += self._plain
+        else:
+            from mailkeep.wire.zstd import FLUSH_BLOCK, FLUSH_FRAME, GO_ON, compressor
+
+            mode = FLUSH_BLOCK if flush else GO_ON
+            self._since += len(self._plain)
+            if self.keeps_up and self._level != FAST_LEVEL and self._since > PLENTY_BYTES:
+                self._out += self._compressor.compress(bytes(self._plain), FLUSH_FRAME)
+                self._level = FAST_LEVEL
+                self._compressor = compressor(FAST_LEVEL)
+            else:
+                self._out += self._compressor.compress(bytes(self._plain), mode)
+        self._plain.clear()
+
+
+def not_mailkeep(line: bytes) -> tuple[str]:
+    """What to say when the far end does not begin as mailkeep does."""
+    if line.startswith(b"mailkeep/"):
+        return (f"the far end speaks {printable(line[:40])}, this one {GREETING.decode()}: update the older of the two",)
+    shown = printable(line[:200].strip())
+    return (f"the far end is not mailkeep; it said: {shown!r}" if shown else "the far end is not mailkeep",)
