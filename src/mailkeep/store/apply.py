@@ -198,7 +198,7 @@ class Apply:
         st = os.lstat(path)
         if self.vault.mode == LINK and self._datable(path, st, record.date):
             try:
-                os.link(path, name, dst_dir_fd=directory, follow_symlinks=False)
+                fs.link(path, name, dst_dir_fd=directory)
                 record.mtime = record.date * 1_000_000_000
             except FileExistsError:
                 there = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -245,7 +245,7 @@ class Apply:
         tmp = self.maildir.open(box.dir, b"tmp")
         temporary = name.split(b":")[0]
         try:
-            os.unlink(temporary, dir_fd=tmp)
+            fs.unlink(temporary, dir_fd=tmp)
         except FileNotFoundError:
             pass
         source = self.vault.open(content_id)
@@ -255,7 +255,7 @@ class Apply:
                 copy_bytes(source, fd)
                 os.utime(fd, (record.date, record.date))
                 os.fchmod(fd, 0o600 if self.vault.mode != LINK else OBJECT_MODE)
-                os.fsync(fd)
+                fs.fsync(fd)
                 st = os.fstat(fd)
             finally:
                 os.close(fd)
@@ -264,7 +264,7 @@ class Apply:
         try:
             fs.rename_noreplace(temporary, name, tmp, directory)
         except FileExistsError:
-            os.unlink(temporary, dir_fd=tmp)
+            fs.unlink(temporary, dir_fd=tmp)
             there = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if (there.st_size, there.st_mtime_ns) != (st.st_size, st.st_mtime_ns):
                 raise _Waits(f"a file named {printable(name)} is in the way") from None
@@ -316,7 +316,7 @@ class Apply:
         if not (ours and st.st_size == size and (there is None or there.st_ino == st.st_ino or st.st_mtime_ns == record.mtime)):
             fs.rename_noreplace(aside, name, trash, directory)
             raise _Waits("a message to be removed is another file by now; it was left")
-        os.unlink(aside, dir_fd=trash)
+        fs.unlink(aside, dir_fd=trash)
         record.sub, record.base, record.info, record.ino = NO_FILE, None, None, None
 
     def _trash_fd(self) -> int:
@@ -337,10 +337,10 @@ class Apply:
             there = self.vault.stat(content_id) if content_id else None
             st = os.lstat(path)
             if there is not None and (there.st_dev, there.st_ino) == (st.st_dev, st.st_ino):
-                os.unlink(path)
+                fs.unlink(path)
             else:
                 os.makedirs(self.found, 0o700, exist_ok=True)
-                os.rename(path, os.path.join(self.found, name))
+                fs.rename(path, os.path.join(self.found, name))
                 self.report.problems.append((printable(self.found), "holds a file that a crash left half removed; look at it"))
 
     # --- directories
@@ -434,7 +434,7 @@ class Apply:
             except FileNotFoundError:
                 _mkdir(os.path.join(target, sub), at)
         try:
-            os.rmdir(source, dir_fd=at)
+            fs.rmdir(source, dir_fd=at)
         except OSError:
             pass  # it holds other mailboxes, or files that are not ours
 
@@ -483,9 +483,9 @@ class Apply:
                 os.close(fd)
             return None
         for sub in (b"cur", b"new", b"tmp"):
-            os.rmdir(os.path.join(path, sub), dir_fd=self.maildir.fd)
+            fs.rmdir(os.path.join(path, sub), dir_fd=self.maildir.fd)
         try:
-            os.rmdir(path, dir_fd=self.maildir.fd)
+            fs.rmdir(path, dir_fd=self.maildir.fd)
         except OSError:
             pass  # other mailboxes lie below it, or files that are not ours
         return None

@@ -210,7 +210,7 @@ class Maildir:
                 fs.write_all(fd, dovecotkeywords.render(table))
             finally:
                 os.close(fd)
-            os.rename(lock, KEYWORDS, src_dir_fd=at, dst_dir_fd=at)
+            fs.rename(lock, KEYWORDS, src_dir_fd=at, dst_dir_fd=at)
         self._tables[directory] = table
         return table
 

@@ -53,7 +53,7 @@ def write(root_fd: int, store: bytes, generation: int) -> None:
         fs.write_all(fd, _HEAD + b"%b %d\n" % (store.hex().encode(), generation))
     finally:
         os.close(fd)
-    os.rename(temporary, NAME, src_dir_fd=root_fd, dst_dir_fd=root_fd)
+    fs.rename(temporary, NAME, src_dir_fd=root_fd, dst_dir_fd=root_fd)
 
 
 def missing(root: bytes) -> NoInput:

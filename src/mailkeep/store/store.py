@@ -122,7 +122,7 @@ class Store:
             temporary = os.path.join(state, INDEX + b".new")
             for leftover in (temporary, temporary + b"-wal", temporary + b"-shm"):
                 if os.path.exists(leftover):
-                    os.unlink(leftover)
+                    fs.unlink(leftover)
             index = Index.create(
                 os.fsdecode(temporary),
                 clock.random_bytes(16),
@@ -133,7 +133,7 @@ class Store:
                 root_path=root,
             )
             index.close()
-            os.rename(temporary, os.path.join(state, INDEX))
+            fs.rename(temporary, os.path.join(state, INDEX))
             index = Index.open(os.fsdecode(os.path.join(state, INDEX)))
             marker.write(root_fd, index.meta["store"], 0)
             os.close(root_fd)

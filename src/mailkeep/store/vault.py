@@ -91,11 +91,11 @@ class Vault:
 
     def _link(self, path: bytes, fd: int, name: bytes, directory: int, st: os.stat_result) -> os.stat_result | None:
         try:
-            os.link(name, path, src_dir_fd=directory, follow_symlinks=False)
+            fs.link(name, path, src_dir_fd=directory)
         except FileExistsError:
             if not fs.is_same(os.lstat(path), st):
-                os.unlink(path)
-                os.link(name, path, src_dir_fd=directory, follow_symlinks=False)
+                fs.unlink(path)
+                fs.link(name, path, src_dir_fd=directory)
         if os.lstat(path).st_ino != st.st_ino:  # the name was given to another file since it was opened
             self._copy(fd, path, st)
             return None
@@ -105,7 +105,7 @@ class Vault:
 
     def _copy(self, fd: int, path: bytes, st: os.stat_result) -> None:
         try:
-            os.unlink(path)
+            fs.unlink(path)
         except FileNotFoundError:
             pass
         out = os.open(path, fs.O_CREATE, OBJECT_MODE)
@@ -122,7 +122,7 @@ class Vault:
         try:
             fd = os.open(path, fs.O_CREATE, OBJECT_MODE)
         except FileExistsError:
-            os.unlink(path)  # the index does not rely on it, or the caller would not write
+            fs.unlink(path)  # the index does not rely on it, or the caller would not write
             fd = os.open(path, fs.O_CREATE, OBJECT_MODE)
         try:
             if data:
@@ -131,7 +131,7 @@ class Vault:
             self.syncer.note(path)
             return os.fstat(fd)
         except OSError:
-            os.unlink(path)
+            fs.unlink(path)
             raise
         finally:
             os.close(fd)
@@ -167,7 +167,7 @@ class Vault:
 
     def drop(self, content_id: bytes) -> None:
         """Remove an object's name."""
-        os.unlink(self.path(content_id))
+        fs.unlink(self.path(content_id))
 
     def objects(self) -> Iterator[tuple[bytes, bytes]]:
         """(content id, path) of all that is named like an object."""
@@ -193,7 +193,7 @@ class Writer:
         try:
             self.fd = os.open(self.path, fs.O_CREATE, OBJECT_MODE)
         except FileExistsError:
-            os.unlink(self.path)
+            fs.unlink(self.path)
             self.fd = os.open(self.path, fs.O_CREATE, OBJECT_MODE)
 
     def write(self, data: bytes) -> None:
@@ -224,7 +224,7 @@ class Writer:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-            os.unlink(self.path)
+            fs.unlink(self.path)
 
 
 def damaged(content_id: bytes) -> DataError:
@@ -268,9 +268,9 @@ def probe(state: bytes, root_fd: int) -> str:
                 pass
             finally:
                 os.close(out)
-                os.unlink(other)
-            os.link(name, other, src_dir_fd=root_fd, follow_symlinks=False)
-            os.unlink(other)
+                fs.unlink(other)
+            fs.link(name, other, src_dir_fd=root_fd)
+            fs.unlink(other)
             return LINK
         except OSError as err:
             if err.errno not in (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
@@ -278,4 +278,4 @@ def probe(state: bytes, root_fd: int) -> str:
             return COPY
     finally:
         os.close(fd)
-        os.unlink(name, dir_fd=root_fd)
+        fs.unlink(name, dir_fd=root_fd)

@@ -81,6 +81,31 @@ def rename_noreplace(source: bytes, target: bytes, source_fd: int, target_fd: in
     raise OSError(code, os.strerror(code), source, None, target)
 
 
+def link(source: bytes, target: bytes, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
+    """link(2): a second name for a file; never over an existing one, never through a symbolic link."""
+    os.link(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
+
+
+def unlink(path: bytes, *, dir_fd: int | None = None) -> None:
+    """unlink(2): one name of a file; the caller knows where the content is kept."""
+    os.unlink(path, dir_fd=dir_fd)
+
+
+def rename(source: bytes, target: bytes, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
+    """rename(2), over what may be there: for small files of ours that are replaced as a whole."""
+    os.rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+
+def rmdir(path: bytes, *, dir_fd: int | None = None) -> None:
+    """rmdir(2): only an empty directory goes."""
+    os.rmdir(path, dir_fd=dir_fd)
+
+
+def fsync(fd: int) -> None:
+    """fsync(2); an error means that the state of the file is unknown."""
+    os.fsync(fd)
+
+
 def read_all(fd: int) -> bytes:
     """The whole of an open file."""
     chunks = []
