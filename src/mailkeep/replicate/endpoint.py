@@ -61,10 +61,10 @@ class Endpoint:
         turns: How often this end had to wait for the other: round trips.
     """
 
-    def __init__(self, store: Store, *, dry: bool, view: View | None = None) -> None:
+    def __init__(self, store: Store, *, dry: bool, view: View | None = None, wire: frames.Wire | None = None) -> None:
         self.store, self.ledger, self.index = store, store.ledger, store.index
         self.dry, self.view = dry, view or View()
-        self.wire = frames.Wire()
+        self.wire = wire or frames.Wire()
         self.finished = False
         self.turns = 0
         self.numbers: dict[int, int] = {}
@@ -169,6 +169,7 @@ class Endpoint:
             "waived": sorted(index.waived),
             "forgotten": sorted(index.forgotten),
             "suspect": int(index.meta.get("suspect", 0)),
+            "count": sum(box.count for box in self.ledger.boxes.values()),
             **more,
         }
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 GREETED, HELLO, NEWS, WHOLE, CONTENTS, COMMITTED, APPLIED, DONE = range(8)
 TOKENS_MAX = 100
+SUSPICIOUS_ABOVE, SUSPICIOUS_SHARE = 20, 0.5
+"""A one-way run whose source has less than half of the target's messages is refused above this many."""
 
 
 class Stale(Exception):
@@ -58,10 +60,13 @@ class Initiator(Endpoint):
         direction: str = BOTH,
         dry: bool = False,
         view: View | None = None,
-        remote_store: str = "",
         accept_approvals: bool = True,
+        force: bool = False,
+        wire: frames.Wire | None = None,
     ) -> None:
-        super().__init__(store, dry=dry, view=view)
+        super().__init__(store, dry=dry, view=view, wire=wire)
+        self.force = force
+        self.counts = (0, 0)
         self.peer_name, self.direction, self.accept_approvals = peer_name, direction, accept_approvals
         self.state = GREETED
         self.same = False
@@ -96,10 +101,6 @@ class Initiator(Endpoint):
 
     # --- the conversation
 
-    def greet(self, **options: str) -> None:
-        """Say at once what this session is, before the store is scanned: the other end can begin."""
-        self.wire.greet(dry=str(int(self.dry)), **options)
-
     def start(self) -> None:
         """Send HELLO, when the scan is done."""
         self.state = HELLO
@@ -132,6 +133,7 @@ class Initiator(Endpoint):
                 raise RemoteProtocolError("the peer says that both sides agree, and they do not")
             self.same = self.finished = True
             return
+        self._check_direction(int(message["count"]))
         self.wire.compress()
         with self.index.transaction():
             self.number_replicas(message)
@@ -143,6 +145,23 @@ class Initiator(Endpoint):
         number, random = message["token"]
         self.token = (int(number), bytes(random))
         self.state = NEWS
+
+    def _check_direction(self, theirs: int) -> None:
+        """A one-way run names source and target, and refuses a source that looks like the wrong one."""
+        ours = sum(box.count for box in self.ledger.boxes.values())
+        self.counts = (ours, theirs)
+        if self.direction == BOTH or self.force:
+            return
+        source, target = (ours, theirs) if self.direction == PUSH else (theirs, ours)
+        if target > SUSPICIOUS_ABOVE and source < target * SUSPICIOUS_SHARE:
+            names = (f"this store ({ours:,} messages)", f"{self.peer_name} ({theirs:,} messages)")
+            if self.direction != PUSH:
+                names = (names[1], names[0])
+            raise DataError(
+                f"{self.direction} would go from {names[0]} to {names[1]}: the source looks like the wrong one",
+                untouched="anything on either side",
+                hint="if this is what you mean, say --force; else correct the peer's direction",
+            )
 
     def on_digests(self, message: list[Any]) -> None:
         for box_id, digest, uidnext in message:

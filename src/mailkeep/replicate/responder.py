@@ -153,8 +153,7 @@ class Responder(Endpoint):
 
     def on_uidnexts(self, message: list[Any]) -> None:
         for box_id, _, uidnext in message:
-            if box_id not in self.staged_boxes:
-                self._stage_box(box_id, None, uidnext, False)
+            self._stage_box(box_id, None, uidnext, False)
 
     def on_claim(self, message: dict[str, Any]) -> None:
         """What the initiator has taken in, and how it numbers replicas, for all that follows."""

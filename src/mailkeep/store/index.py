@@ -55,6 +55,7 @@ class Index:
         self._kept_meta: dict[str, Any] = {}
         self._kept_vector: Vector = {}
         self.flushers: list[Any] = []
+        self.dry = False
         self._load()
 
     # --- opening
@@ -141,9 +142,15 @@ class Index:
         self.meta["validity"] = value = max(now, self.meta["validity"] + 1)
         return value
 
+    def begin_dry(self) -> None:
+        """From here on everything is written and nothing kept: one transaction, never committed."""
+        self.execute("BEGIN IMMEDIATE")
+        self.dry = True
+
     def _begin(self) -> None:
         if self._depth == 0:
-            self.execute("BEGIN IMMEDIATE")
+            if not self.dry:
+                self.execute("BEGIN IMMEDIATE")
             self._stamped = 0
         self._depth += 1
 
@@ -152,6 +159,8 @@ class Index:
         if self._depth:
             return
         if failed:
+            if self.dry:
+                return
             self.execute("ROLLBACK")
             self._load()
             for flusher in self.flushers:
@@ -167,7 +176,8 @@ class Index:
         if self.vector != self._kept_vector:
             self.executemany("UPDATE replica SET seen = ? WHERE no = ?", [(v, no) for no, v in self.vector.items()])
             self._kept_vector = dict(self.vector)
-        self.execute("COMMIT")
+        if not self.dry:
+            self.execute("COMMIT")
 
     # --- replicas
 

@@ -283,7 +283,7 @@ class Ledger:
         if old is None:
             return self.insert(box, content, content_id, copy, uid, flags, date, weak)
         was = set(old.regs) - NOT_FLAGS
-        regs = {name: self.register(name in flags) for name in was | flags}
+        regs = {**old.regs, **{name: self.register(name in flags) for name in was | flags}}
         regs[LIVE], regs[UID] = self.register(True), self.register(uid)
         old.date = date
         self.take(old, regs, content_id)
@@ -359,9 +359,7 @@ class Ledger:
             record.hold = None
             self.take(record, regs)
         elif record.hold is not None:
-            record.hold = None
-            record.todo = 1
-            self.set_file(record)
+            self.approve(record)
 
     def flag(self, record: Record, on: Iterable[str], off: Iterable[str]) -> None:
         """Turn flags on and off; only those that differ are written. Flagging a held message rejects."""

@@ -23,7 +23,7 @@ from mailkeep.domain.record import (
     newer,
     order,
 )
-from mailkeep.store.holds import Reaper
+from mailkeep.store.holds import Reaper, is_approved
 from mailkeep.store.ledger import COLUMNS, Record
 from mailkeep.wire.registers import decode, encode
 
@@ -150,6 +150,8 @@ class Merge:
         self.touched: set[int] = set()
         self._still: set[int] = set()
         """Contents of tombstones that live elsewhere at the peer."""
+        self._back: set[int] = set()
+        """Records that were killed and then revived: no guard need look at them."""
 
     def commit(self) -> Outcome:
         """Merge all that is staged. Belongs in a transaction; durable when that ends."""
@@ -168,8 +170,8 @@ class Merge:
             self._records(staged, box, whole, was_seen)
             if whole:
                 self._restamp_rest(staged, box)
-        self._guard()
         self._revive()
+        self._guard()
         self._settle_uids(first_new)
         self.ledger.settle_names()
         join(index.vector, claim.vector)
@@ -289,6 +291,9 @@ class Merge:
         self.ledger.take(record, regs, content_id)
         if record.live != was_live or record.uid != was_uid:
             self.changed.append((record, was_shown, was_uid))
+        if record.hold is not None and is_approved(record):  # somebody answered elsewhere
+            record.hold, record.todo = None, 1
+            self.ledger.set_file(record)
         if was_live and not record.live:
             self.killed.append(record)
             if still:
@@ -320,7 +325,8 @@ class Merge:
     def _guard(self) -> None:
         reaper = Reaper(self.ledger, self.limits, self.origin, hold_all=self.hold_all)
         for record in self.killed:
-            reaper.want(record)
+            if record.no not in self._back:
+                reaper.want(record)
         self.outcome.removed = len(self.killed)
         reaper.carry_out()
         self.outcome.held, self.outcome.expunged = reaper.held, reaper.expunged
@@ -340,6 +346,7 @@ class Merge:
             uid, box.uidnext = box.uidnext, box.uidnext + 1
             box.dirty = True
             ledger.take(best, {**best.regs, LIVE: ledger.register(True), UID: ledger.register(uid)}, content_id)
+            self._back.add(best.no)
             self.outcome.revived += 1
 
     def _settle_uids(self, first_new: int) -> None:

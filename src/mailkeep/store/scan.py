@@ -88,6 +88,7 @@ class Scan:
         state: bytes,
         granularity_ns: int,
         believe_absence: bool = True,
+        dry: bool = False,
         progress: Callable[[str, int], None] | None = None,
     ) -> None:
         """Prepare.
@@ -96,10 +97,11 @@ class Scan:
             state: Where the file system's clock can be asked.
             granularity_ns: Of that clock, as measured.
             believe_absence: False when Maildir or index came from a backup: what is missing is put back.
+            dry: Look only: the vault takes nothing in.
             progress: Called with a word and a count now and then.
         """
         self.ledger, self.index, self.maildir, self.vault, self.limits = ledger, ledger.index, maildir, vault, limits
-        self.state, self.believe_absence = state, believe_absence
+        self.state, self.believe_absence, self.dry = state, believe_absence, dry
         self.margin_ns = max(2 * granularity_ns, 8_000_000)
         self.progress = progress
         self.report = Report()
@@ -404,14 +406,16 @@ class Scan:
         row = self.index.execute("SELECT no, kept FROM content WHERE id = ?", (found.content_id,)).fetchone()
         if row is not None:
             found.content = row[0]
-        found.linked = self.vault.adopt(found.content_id, fd, name, directory, st, kept=bool(row and row[1]))
         self.report.read += 1
+        if self.dry:
+            return
+        found.linked = self.vault.adopt(found.content_id, fd, name, directory, st, kept=bool(row and row[1]))
 
     # --- writing
 
     def _write_batch(self) -> None:
         """One transaction for what was collected; the vault's part is durable before it."""
-        if self.batch:
+        if self.batch and not self.dry:
             self.vault.syncer.sync()
         with self.index.transaction():
             self._write()
@@ -526,7 +530,7 @@ class Scan:
 
     def _finish(self, gone: list[int]) -> None:
         """The last transaction: what was collected, removals, and the stamps of what was listed."""
-        if self.batch:
+        if self.batch and not self.dry:
             self.vault.syncer.sync()
         missing_now = {}
         if any(self.missing.values()):

@@ -50,6 +50,7 @@ class Store:
         self._vault: Vault | None = None
         self.distrust = ""
         self.bumped = False
+        self.dry = False
         self.began = clock.now()
         self.progress: Callable[[str, int], None] | None = None
         self.first_content = index.execute("SELECT coalesce(max(no), 0) FROM content").fetchone()[0]
@@ -57,8 +58,21 @@ class Store:
     # --- opening and closing
 
     @classmethod
-    def open(cls, root: bytes, state: bytes, limits: Limits | None = None, wait_seconds: float = 0) -> Store:
+    def open(
+        cls,
+        root: bytes,
+        state: bytes,
+        limits: Limits | None = None,
+        wait_seconds: float = 0,
+        *,
+        dry: bool = False,
+        lock: Lock | None = None,
+    ) -> Store:
         """Open under the lock; replay the journal if a run was cut off.
+
+        Args:
+            dry: Write nothing but what `close` takes back.
+            lock: The store's lock, if the caller has taken it already.
 
         Raises:
             NoInput: No such root, or no such store.
@@ -66,22 +80,40 @@ class Store:
             DataError: The root is another store's.
             StorageError: The index is damaged.
         """
-        if not os.path.isdir(root):
-            raise missing_root(root)
-        if not os.path.exists(os.path.join(state, INDEX)):
-            raise _state_lost(root, state)
-        lock = Lock(os.path.join(state, LOCK))
-        lock.acquire(wait_seconds)
+        if lock is None:
+            lock = cls.take_lock(root, state, wait_seconds)
         try:
             index = Index.open(os.fsdecode(os.path.join(state, INDEX)))
             store = cls(root, state, lock, index, limits or Limits())
+            if dry:
+                store.dry = True
+                index.begin_dry()
             store._check_marker()
-            if store.journal():
+            if not dry and store.journal():
                 store.apply()
         except BaseException:
             lock.release()
             raise
         return store
+
+    @staticmethod
+    def take_lock(root: bytes, state: bytes, wait_seconds: float = 0) -> Lock:
+        """The store's lock: before any side effect, on this side or on a peer.
+
+        Raises:
+            NoInput, StorageError: There is no such root or store.
+            StoreBusy: Another run has it.
+        """
+        if not os.path.isdir(root):
+            raise missing_root(root)
+        if not os.path.exists(os.path.join(state, INDEX)):
+            raise _state_lost(root, state)
+        lock = Lock(os.path.join(state, LOCK))
+        try:
+            lock.acquire(wait_seconds)
+        except OSError as err:
+            raise fs.explain(err, "the store's lock cannot be taken") from err
+        return lock
 
     @classmethod
     def create(
@@ -222,6 +254,7 @@ class Store:
             state=self.state,
             granularity_ns=self.index.meta["granularity"],
             believe_absence=not self.distrust,
+            dry=self.dry,
             progress=self.progress,
         )
         try:
@@ -230,7 +263,7 @@ class Store:
             raise fs.explain(err, "the scan could not go on") from err
         if report.changed:
             self.bump()
-        if report.put_back or self.journal():
+        if not self.dry and (report.put_back or self.journal()):
             self.apply()
         if self.distrust and not scan.unseen:
             self.distrust = ""
@@ -253,7 +286,7 @@ class Store:
 
     def bump(self) -> None:
         """This run changed something: advance the generation, once."""
-        if self.bumped:
+        if self.bumped or self.dry:
             return
         self.bumped = True
         with self.index.transaction():
@@ -263,7 +296,7 @@ class Store:
 
     def end_run(self, verb: str, peer: str | None, status: int, counts: dict[str, int]) -> None:
         """Note the run when it changed something or failed. Durable on return."""
-        if not self.bumped and status == EXIT_DONE:
+        if self.dry or (not self.bumped and status == EXIT_DONE):
             return
         if self.bumped:
             self.vault.syncer.sync()

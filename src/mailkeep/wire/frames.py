@@ -62,6 +62,7 @@ class Wire:
         self.keeps_up = False
         self.received_bytes = self.sent_bytes = 0
         self.greeting: dict[str, str] | None = None
+        self.greeted_out = False
 
     # --- receiving
 
@@ -114,6 +115,10 @@ class Wire:
         del have[: 5 + size]
         return kind, payload
 
+    def peek_greeting(self) -> bool:
+        """Take the peer's greeting if it has come whole."""
+        return self._greeted or self._take_greeting()
+
     def _pending(self) -> bool:
         return bool(self._compressed) or not self._decompressor.needs_input
 
@@ -136,6 +141,7 @@ class Wire:
 
     def greet(self, **options: str) -> None:
         """The first line; values have no spaces."""
+        self.greeted_out = True
         words = [f"{key}={value}".encode() for key, value in options.items()]
         self._out += b" ".join([GREETING, *words]) + b"\n"
 

@@ -1,0 +1,5 @@
+"""`python -m mailkeep` is the command `mailkeep`."""
+
+from mailkeep.cli.main import entry
+
+entry()

@@ -1,0 +1,90 @@
+"""The command `mailkeep`: finds the verb, runs it, and ends with its exit status.
+
+A run with nothing to do takes a few hundredths of a second, of which loading code is most. So the two verbs
+that timers call all day are recognised here in their plain forms; everything else goes through argparse
+(`mailkeep.cli.parser`), the one description of the command line, from which help, completion and man pages
+are made as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from mailkeep.domain.errors import MailkeepError, describe, exit_code_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailkeep.cli.run import Options
+
+
+def entry() -> None:
+    """Console script: never returns."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; returns the exit status (docs/reference/exit-status.md)."""
+    if not __debug__:
+        sys.stderr.write("mailkeep: refuses to run under python -O: its checks must stay on\n")
+        return 70
+    try:
+        options = plain(argv)
+        if options is None:
+            from mailkeep.cli.parser import run
+
+            status = run(argv)
+        elif options.verb == "serve":
+            from mailkeep.cli.serve import serve
+
+            status = serve(options)
+        else:
+            from mailkeep.cli.sync import sync
+
+            status = sync(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output went away (a pager, head): no fault, and nothing to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt as err:
+        sys.stderr.write(describe(err) + "\n")
+        return 130
+    except Exception as err:  # noqa: BLE001 - the edge: a person reads one message, not a traceback
+        sys.stderr.write(describe(err) + "\n")
+        if not isinstance(err, MailkeepError | OSError) or "MAILKEEP_DEBUG" in os.environ:
+            import traceback
+
+            traceback.print_exc()
+        return exit_code_of(err)
+    return status
+
+
+def plain(argv: Sequence[str]) -> Options | None:
+    """The options of `sync` or `serve` in a plain form, or None: let argparse see to it."""
+    if not argv or argv[0] not in ("sync", "serve"):
+        return None
+    from mailkeep.cli.run import Options
+
+    options = Options(argv[0])
+    words = iter(argv[1:])
+    for word in words:
+        if word == "-q":
+            options.quiet = True
+        elif word in ("--store", "--path") and argv[0] == "serve":
+            value = next(words, None)
+            if value is None or value.startswith("-"):
+                return None
+            setattr(options, word[2:], value)
+        elif word == "--role" and argv[0] == "serve":
+            value = next(words, None)
+            if value not in ("read", "append", "full"):
+                return None
+            options.role = value
+        elif not word.startswith("-") and argv[0] == "sync" and not {"/", ":", "."} & set(word):
+            options.peers.append(word)
+        else:
+            return None
+    return options

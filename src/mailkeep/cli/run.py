@@ -1,0 +1,164 @@
+"""What the verbs share: options, finding a store, opening it, and saying what happened."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from mailkeep.domain.errors import ConfigError, NoInput, printable
+from mailkeep.system.configfile import Places, load_settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mailkeep.store.store import Store
+    from mailkeep.system.lock import Lock
+    from mailkeep.wire.config import GuardSettings, Settings, StoreSettings
+
+
+class Options:
+    """Options of one command. Verbs of their own kind add theirs by name."""
+
+    def __init__(self, verb: str) -> None:
+        self.verb = verb
+        self.quiet = False
+        self.verbose = 0
+        self.json = False
+        self.store: str | None = None
+        self.path: str | None = None
+        self.peers: list[str] = []
+        self.dry = False
+        self.wait: float = 0
+        self.role = "full"
+        self.force = False
+        self.remote: str | None = None
+        self.args: Any = None
+
+
+class Output:
+    """Where words go: results to standard output, everything else to standard error."""
+
+    def __init__(self, options: Options) -> None:
+        self.quiet, self.verbose, self.as_json = options.quiet, options.verbose, options.json
+
+    def say(self, text: str) -> None:
+        """A result, for people."""
+        if not self.quiet and not self.as_json:
+            print(text)
+
+    def detail(self, text: str) -> None:
+        """More, with -v."""
+        if self.verbose and not self.as_json:
+            print(text)
+
+    def warn(self, text: str) -> None:
+        """Something is not as it should be; said with -q too."""
+        print("mailkeep: " + printable(text), file=sys.stderr)
+
+    def result(self, value: dict[str, Any]) -> None:
+        """The whole result, with --json."""
+        if self.as_json:
+            import json
+
+            print(json.dumps(value, indent=None, sort_keys=True, default=_plain))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return printable(value)
+    raise TypeError(type(value).__name__)
+
+
+class Place:
+    """A store that was found: where it is and what is configured for it.
+
+    Attributes:
+        settings: Its table of the configuration, or None for a path that is not configured.
+    """
+
+    __slots__ = ("name", "root", "settings", "state")
+
+    def __init__(self, name: str, root: bytes, state: bytes, settings: StoreSettings | None) -> None:
+        self.name, self.root, self.state, self.settings = name, root, state, settings
+
+
+def places() -> Places:
+    return Places(os.environ)
+
+
+def default_state(where: Places, name: str, root: bytes) -> bytes:
+    """Where a store's state goes when nothing is said: the XDG state directory when that is on the same file
+    system as the Maildir (hard links), else a hidden directory beside the root."""
+    beside = os.path.join(os.path.dirname(os.path.realpath(root)), b".mailkeep-" + os.path.basename(os.path.realpath(root)))
+    if os.path.exists(os.path.join(beside, b"index.db")):
+        return beside
+    state = os.fsencode(os.path.join(where.state_dir, name))
+    if os.path.exists(os.path.join(state, b"index.db")):
+        return state
+    there = state
+    while not os.path.isdir(there):
+        there = os.path.dirname(there)
+    try:
+        same = os.stat(there).st_dev == os.stat(root).st_dev
+    except OSError:
+        same = True
+    return state if same else beside
+
+
+def find(name: str | None, path: str | None, where: Places | None = None) -> Place:
+    """The store that a command means: by its name, by a path, or the default one.
+
+    Raises:
+        ConfigError: There is no such store in the configuration.
+    """
+    where = where or places()
+    settings = load_settings(where)
+    if path is not None:
+        return _by_path(path, settings, where)
+    store = settings.store(name)
+    if store.path is None:
+        raise ConfigError(f"stores.{store.name}.path is not set", hint=f"mailkeep init --store {store.name} PATH")
+    root = os.fsencode(store.path)
+    state = os.fsencode(store.state) if store.state is not None else default_state(where, store.name, root)
+    return Place(store.name, root, state, store)
+
+
+def _by_path(path: str, settings: Settings, where: Places) -> Place:
+    root = os.fsencode(os.path.abspath(os.path.expanduser(path)))
+    for store in settings.stores.values():
+        if store.path is not None and os.path.realpath(os.fsencode(store.path)) == os.path.realpath(root):
+            state = os.fsencode(store.state) if store.state is not None else default_state(where, store.name, root)
+            return Place(store.name, root, state, store)
+    from hashlib import sha256
+
+    name = "at-" + sha256(os.path.realpath(root)).hexdigest()[:16]
+    return Place(printable(root), root, default_state(where, name, root), None)
+
+
+def limits_of(guard: GuardSettings) -> Any:
+    from mailkeep.rules.guard import Limits
+
+    return Limits(guard.count, guard.share, guard.store_share, guard.minimum, guard.window, guard.exempt)
+
+
+def open_store(
+    place: Place, *, wait: float = 0, dry: bool = False, lock: Lock | None = None, create: bool = False
+) -> Store:
+    """Open the store at a place; with `create`, make it if it is none yet (one-off runs)."""
+    from mailkeep.store.store import Store
+
+    if create and not os.path.exists(os.path.join(place.state, b"index.db")):
+        from mailkeep.cli.init import make
+
+        make(place, Output(Options("init")), quiet=True)
+    limits = limits_of(place.settings.guard) if place.settings is not None else None
+    return Store.open(place.root, place.state, limits, wait, dry=dry, lock=lock)
+
+
+def no_peers(name: str) -> NoInput:
+    return NoInput(
+        f"the store {name} has no peer yet",
+        untouched="anything",
+        hint="mailkeep peer add server ssh://me@server/, then mailkeep sync",
+    )

@@ -1,0 +1,102 @@
+"""`mailkeep serve`: the far end of a session, on standard input and output."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+from mailkeep.cli.run import Options, find, open_store
+from mailkeep.domain.errors import (
+    EXIT_DONE,
+    MailkeepError,
+    PeerUnavailable,
+    StoreBusy,
+    UsageError,
+    describe,
+    exit_code_of,
+)
+from mailkeep.replicate.channel import drive
+from mailkeep.replicate.responder import Responder
+from mailkeep.wire.frames import GREETING_BYTES_MAX, Wire
+
+TIMEOUT_SECONDS = 300.0
+GREETING_SECONDS = 60.0
+
+
+def serve(options: Options) -> int:
+    """Answer one session; the exit status says how it went here."""
+    if os.isatty(0):
+        raise UsageError(
+            "mailkeep serve speaks its protocol on standard input and output, and this is a terminal",
+            hint="run mailkeep sync on the other machine; it starts mailkeep serve here by itself",
+        )
+    wire = Wire()
+    try:
+        return _serve(options, wire)
+    except (MailkeepError, OSError) as err:
+        _tell(wire, err)
+        if not isinstance(err, StoreBusy):
+            sys.stderr.write(describe(err) + "\n")
+        return exit_code_of(err)
+
+
+def _serve(options: Options, wire: Wire) -> int:
+    greeting = _greeting(wire)
+    dry = greeting.get("dry") == "1"
+    place = find(options.store or greeting.get("store") or None if not options.path else None, options.path)
+    store = open_store(place, dry=dry, create=options.path is not None)
+    try:
+        report = store.scan()
+        responder = Responder(store, dry=dry, role=options.role)
+        responder.wire = wire
+        responder.scan_problems = report.problems
+        wire.greet()
+        while (frame := wire.next_frame()) is not None:
+            responder._dispatch(*frame)
+        os.set_blocking(0, False)
+        os.set_blocking(1, False)
+        try:
+            drive(responder, 0, 1, timeout_seconds=TIMEOUT_SECONDS, until=lambda: responder.finished)
+        except BaseException:
+            responder.received.abandon()
+            raise
+        status = responder.final["status"] if responder.final is not None else EXIT_DONE
+        store.end_run("serve", responder.peer_id.hex(), status, responder.final["counts"] if responder.final else {})
+        return int(status)
+    finally:
+        store.close()
+
+
+def _greeting(wire: Wire) -> dict[str, str]:
+    """Read the initiator's first line: it says what to do before anything is done."""
+    while wire.greeting is None:
+        ready, _, _ = select.select([0], [], [], GREETING_SECONDS)
+        data = os.read(0, GREETING_BYTES_MAX) if ready else b""
+        if not data:
+            raise PeerUnavailable("nobody spoke: mailkeep serve is started by mailkeep sync, not by hand")
+        wire.feed(data)
+        wire.peek_greeting()
+    return wire.greeting
+
+
+def _tell(wire: Wire, err: BaseException) -> None:
+    """Send the reason to the other end, if it still listens."""
+    from msgpack import packb
+
+    from mailkeep.wire.frames import ERROR
+
+    what = str(err) if isinstance(err, MailkeepError) else describe(err).removeprefix("mailkeep: ")
+    untouched, hint = getattr(err, "untouched", ""), getattr(err, "hint", "")
+    if not wire.greeted_out:
+        wire.greet()
+    wire.send(ERROR, packb([exit_code_of(err), what[:2000], untouched[:500], hint[:500]]))
+    out = wire.output(flush=True)
+    try:
+        os.set_blocking(1, True)
+        while out:
+            del out[: os.write(1, bytes(out))]
+    except OSError:
+        pass  # nobody is there any more
+
+

@@ -1,0 +1,386 @@
+"""`mailkeep sync`: one scan here, then one session with each peer."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from mailkeep.cli.run import Options, Output, Place, find, no_peers, open_store
+from mailkeep.domain.errors import (
+    EXIT_DONE,
+    EXIT_HELD,
+    EXIT_SKIPPED,
+    MailkeepError,
+    PeerUnavailable,
+    StoreBusy,
+    UsageError,
+    describe,
+    exit_code_of,
+    printable,
+    worst_exit_code,
+)
+from mailkeep.replicate.channel import drive
+from mailkeep.replicate.initiator import Initiator, Stale
+from mailkeep.replicate.view import BOTH, View
+from mailkeep.system import clock
+from mailkeep.system.process import Child
+from mailkeep.wire.frames import Wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mailkeep.store.scan import Report
+    from mailkeep.store.store import Store
+    from mailkeep.system.lock import Lock
+    from mailkeep.wire.config import PeerSettings
+    from mailkeep.wire.peerurl import PeerUrl
+
+PEER_BUSY_SECONDS = 10.0
+"""How long a peer that is busy with another run is asked again, when --wait says nothing else."""
+BACK_OFF_SECONDS = 0.2
+TIMEOUT_SECONDS = 300.0
+RESTARTS_MAX = 3
+
+
+class Target:
+    """A peer to be reached: its name, the command that starts it, and what is configured."""
+
+    __slots__ = ("argv", "name", "settings", "shown")
+
+    def __init__(self, name: str, argv: list[str], settings: PeerSettings | None, shown: str) -> None:
+        self.name, self.argv, self.settings, self.shown = name, argv, settings, shown
+
+    @property
+    def direction(self) -> str:
+        return BOTH if self.settings is None else self.settings.direction
+
+    @property
+    def timeout(self) -> float:
+        return TIMEOUT_SECONDS if self.settings is None else self.settings.timeout
+
+
+def sync(options: Options) -> int:
+    """Synchronise a store with its peers; the exit status is the worst of all sessions."""
+    place = find(options.store, options.path)
+    targets = _targets(options, place)
+    output = Output(options)
+    _hook(place, "pre", output, {})
+    runs: list[dict[str, Any]] = []
+    codes: list[int] = []
+    began = clock.monotonic()
+    run = Run(options, place, output)
+    for target in targets:
+        try:
+            result = run.session(target)
+        except (MailkeepError, OSError) as err:
+            result = {"peer": target.name, "exit": exit_code_of(err), "error": describe(err)}
+            print(describe(err), file=sys.stderr)
+            if isinstance(err, StoreBusy) and not run.opened:
+                codes.append(exit_code_of(err))
+                runs.append(result)
+                break
+        finally:
+            run.close()
+        codes.append(result["exit"])
+        runs.append(result)
+    status = worst_exit_code(codes)
+    whole = {
+        "store": place.name, "dry_run": options.dry, "exit": status, "peers": runs,
+        "seconds": round(clock.monotonic() - began, 3), "scan": run.scan_counts,
+        "problems": [{"where": a, "why": b} for a, b in run.problems],
+    }  # fmt: skip
+    output.result(whole)
+    _hook(place, "post", output, whole)
+    return status
+
+
+class Run:
+    """The local side of one command: lock, scan and session for each peer in turn."""
+
+    def __init__(self, options: Options, place: Place, output: Output) -> None:
+        self.options, self.place, self.output = options, place, output
+        self.store: Store | None = None
+        self.opened = False
+        self.problems: list[tuple[str, str]] = []
+        self.scan_counts: dict[str, int] = {}
+        self.progress: Any = None
+
+    def session(self, target: Target) -> dict[str, Any]:
+        """One session, begun again when the peer is busy or this store has to take a new id."""
+        wait = self.options.wait or PEER_BUSY_SECONDS
+        end = clock.monotonic() + wait
+        pause = BACK_OFF_SECONDS
+        restarts = 0
+        while True:
+            try:
+                return self._once(target)
+            except Stale:
+                restarts += 1
+                if restarts > RESTARTS_MAX or self.store is None:
+                    raise
+                with self.store.index.transaction():
+                    self.store.become_new()
+                self.store.bump()
+                self.store.end_run("renew", target.name, EXIT_DONE, {})
+                self.output.warn(
+                    "this store went back in time, or is a copy of another: it takes a new replica id and compares everything"
+                )
+                self.close()
+            except StoreBusy:
+                ours = self.store is not None
+                self.close()  # never hold our lock while waiting for another: three stores in a ring would never finish
+                if not ours or clock.monotonic() >= end:
+                    raise
+                clock.sleep(pause * (0.5 + clock.random_bytes(1)[0] / 255))
+                pause = min(2 * pause, 2.0)
+
+    def close(self) -> None:
+        if self.progress is not None:
+            self.progress.end()
+        if self.store is not None:
+            self.store.close()
+            self.store = None
+
+    def _once(self, target: Target) -> dict[str, Any]:
+        from mailkeep.store.store import Store as Opened
+
+        lock: Lock | None = None
+        place, options = self.place, self.options
+        if place.settings is None and not os.path.exists(os.path.join(place.state, b"index.db")):
+            open_store(place, create=True).close()
+        lock = Opened.take_lock(place.root, place.state, options.wait)
+        wire = Wire()
+        wire.greet(dry=str(int(options.dry)))
+        try:
+            child = _spawn(target)
+        except BaseException:
+            lock.release()
+            raise
+        out = wire.output(flush=True)
+        try:
+            os.write(child.stdin, bytes(out))
+        except OSError:
+            pass  # it is gone already; what it said, and its exit status, tell why
+        out.clear()
+        try:
+            self.store = store = open_store(place, dry=options.dry, lock=lock)
+            self.opened = True
+            self._show_progress(store)
+            began = clock.monotonic()
+            report = store.scan()
+            self._scanned(report)
+            view = _view(target)
+            initiator = Initiator(
+                store, target.name, direction=target.direction, dry=options.dry, view=view, force=options.force, wire=wire,
+                accept_approvals=target.settings is None or target.settings.accept_approvals,
+            )  # fmt: skip
+            initiator.start()
+            try:
+                drive(initiator, child.stdout, child.stdin, timeout_seconds=target.timeout, until=lambda: initiator.finished)
+                if not initiator.finished:
+                    initiator.closed()
+            except BaseException:
+                initiator.received.abandon()
+                if initiator.outcome is not None and not options.dry:
+                    store.bump()
+                    store.apply()
+                raise
+            return self._done(target, initiator, report, clock.monotonic() - began)
+        except PeerUnavailable as err:
+            raise _why(err, child, target) from err
+        finally:
+            child.end()
+
+    def _show_progress(self, store: Store) -> None:
+        if not self.options.quiet and not self.options.json and sys.stderr.isatty():
+            from mailkeep.cli.progress import Progress
+
+            self.progress = Progress()
+            store.progress = self.progress
+
+    def _scanned(self, report: Report) -> None:
+        for name in ("added", "flagged", "expunged", "held", "put_back", "unknown"):
+            if count := getattr(report, name):
+                self.scan_counts[name] = self.scan_counts.get(name, 0) + count
+        for problem in report.problems:
+            if problem not in self.problems:
+                self.problems.append(problem)
+                self.output.warn(f"{problem[0]}: {problem[1]}")
+
+    def _done(self, target: Target, initiator: Initiator, report: Report, seconds: float) -> dict[str, Any]:
+        store = self.store
+        assert store is not None
+        here: dict[str, int] = {}
+        if initiator.outcome is not None:
+            o = initiator.outcome
+            here = {
+                name: getattr(o, name)
+                for name in ("added", "changed", "expunged", "held", "revived", "renumbered", "mailboxes")
+                if getattr(o, name)
+            }
+        there = {k: v for k, v in initiator.remote.items() if v and k != "status"}
+        problems = list(initiator.refused)
+        if initiator.applied is not None:
+            problems += initiator.applied.problems
+        codes = [EXIT_DONE, initiator.remote.get("status", EXIT_DONE)]
+        if problems or report.problems or report.unknown:
+            codes.append(EXIT_SKIPPED)
+        if here.get("held") or report.held or store.index.execute("SELECT 1 FROM hold LIMIT 1").fetchone():
+            codes.append(EXIT_HELD)
+        status = worst_exit_code(codes)
+        store.end_run("sync", target.name, status, {**{"here " + k: v for k, v in here.items()}, **there})
+        if not self.options.dry:
+            _touch(store.state, target.name)
+        if self.progress is not None:
+            self.progress.end()
+        from mailkeep.cli.words import session_words
+
+        for line in session_words(target, initiator, here, there, self.options.dry, seconds, store):
+            self.output.say(line)
+        for where, why in (*problems, *((f"{target.name}: {a}", b) for a, b in initiator.remote_problems)):
+            self.output.warn(f"{where}: {why}")
+        return {
+            "peer": target.name, "exit": status, "same": initiator.same, "direction": target.direction,
+            "here": here, "there": there, "messages_here": initiator.counts[0], "messages_there": initiator.counts[1],
+            "sent_bytes": initiator.wire.sent_bytes, "received_bytes": initiator.wire.received_bytes,
+            "round_trips": initiator.turns, "seconds": round(seconds, 3),
+            "problems": [{"where": a, "why": b} for a, b in (*problems, *initiator.remote_problems)],
+        }  # fmt: skip
+
+
+# --- peers
+
+
+def _targets(options: Options, place: Place) -> list[Target]:
+    remote = options.remote
+    if remote is not None:
+        return [_one_off(remote)]
+    assert place.settings is not None
+    names = options.peers or list(place.settings.peers)
+    if not names:
+        raise no_peers(place.name)
+    return [target_of(place.settings.peer(name)) for name in names]
+
+
+def target_of(peer: PeerSettings) -> Target:
+    """How to reach a configured peer."""
+    store = ["--store", peer.remote_store] if peer.remote_store else []
+    if peer.command is not None:
+        argv = ["/bin/sh", "-c", peer.command] if isinstance(peer.command, str) else list(peer.command)
+        return Target(peer.name, argv, peer, " ".join(argv))
+    if peer.path is not None:
+        return Target(peer.name, [*this_program(), "serve", "--path", peer.path], peer, peer.path)
+    assert peer.url is not None
+    words = ["--path", peer.url.path] if peer.url.path else store
+    return Target(peer.name, ssh(peer.url, words), peer, str(peer.url))
+
+
+def _one_off(location: str) -> Target:
+    from mailkeep.wire.peerurl import parse_location
+
+    try:
+        url = parse_location(location)
+    except ValueError as err:
+        raise UsageError(str(err), hint="name a path, or a machine and a path there: server:Maildir") from err
+    if url is None:
+        path = os.path.abspath(os.path.expanduser(location))
+        return Target(location, [*this_program(), "serve", "--path", path], None, path)
+    words = ["--path", url.path] if url.path else []
+    return Target(location, ssh(url, words), None, str(url))
+
+
+def ssh(url: PeerUrl, words: list[str]) -> list[str]:
+    """The user's own ssh, with his configuration, keys and agents; the far shell sees quoted words."""
+    remote = ["mailkeep", "serve", *words]
+    argv = ["ssh", "-T"]
+    if url.port:
+        argv += ["-p", str(url.port)]
+    if url.user:
+        argv += ["-l", url.user]
+    return [*argv, "--", url.host, " ".join(_quoted(word) for word in remote)]
+
+
+def _quoted(word: str) -> str:
+    if word.startswith("~/"):
+        return "~/" + _quoted(word[2:])
+    if word and all(c.isalnum() or c in "-_./=+,@%" for c in word):
+        return word
+    return "'" + word.replace("'", "'\"'\"'") + "'"
+
+
+def this_program() -> list[str]:
+    """How to start this very mailkeep again."""
+    return [sys.executable, "-c", "from mailkeep.cli.main import entry; entry()"]
+
+
+def _spawn(target: Target) -> Child:
+    try:
+        return Child(target.argv)
+    except OSError as err:
+        raise PeerUnavailable(
+            f"the peer {target.name} cannot be reached: {printable(target.argv[0])}: {os.strerror(err.errno or 2)}",
+            untouched="anything",
+            hint="install it, or correct the peer's address (mailkeep config show)",
+        ) from err
+
+
+def _why(err: PeerUnavailable, child: Child, target: Target) -> PeerUnavailable:
+    """A connection that ended, explained by how its command ended."""
+    status = child.wait(2.0)
+    program = target.argv[0]
+    if status == 255 and program == "ssh":
+        return PeerUnavailable(
+            f"ssh could not reach {target.shown}, or was refused (its own words are above)",
+            untouched="anything on either side" if "before it said" in err.what else err.untouched,
+            hint="try the same by hand: " + " ".join(target.argv[:-1]) + " true",
+        )
+    if status in (126, 127):
+        return PeerUnavailable(
+            f"there is no mailkeep at the far end of {target.name} (the command ended with status {status})",
+            untouched="anything on either side",
+            hint="install it there, in the PATH that non-interactive logins get, or give the peer a command with its full path",
+        )
+    if status is not None and status < 0:
+        return PeerUnavailable(
+            f"{err.what}: {printable(program)} was ended by signal {-status}", untouched=err.untouched, hint=err.hint
+        )
+    return err
+
+
+def _view(target: Target) -> View:
+    peer = target.settings
+    if peer is None or not (peer.include or peer.exclude or peer.map):
+        return View()
+    from mailkeep.wire.patterns import NameMap, Patterns
+
+    patterns = None
+    if peer.include or peer.exclude:
+        patterns = Patterns.parse([*(peer.include or ("*",)), *("!" + text for text in peer.exclude)])
+    return View(patterns, NameMap(peer.map.items()) if peer.map else None)
+
+
+def _touch(state: bytes, peer: str) -> None:
+    """When a peer was last met without an error: a file's time, so that a run with nothing to do writes no index."""
+    directory = os.path.join(state, b"met")
+    try:
+        fd = os.open(os.path.join(directory, os.fsencode(peer.replace("/", "_"))), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        os.mkdir(directory, 0o700)
+        return _touch(state, peer)
+    except OSError:
+        return None  # a name that no file can have: status then says less
+    os.utime(fd)
+    os.close(fd)
+    return None
+
+
+def _hook(place: Place, kind: str, output: Output, result: dict[str, Any]) -> None:
+    """Run a hook of the configuration, if there is one."""
+    command = getattr(place.settings.hooks, kind, None) if place.settings is not None else None
+    if command is not None:
+        from mailkeep.cli.hooks import run_hook
+
+        run_hook(kind, command, place, output, result)
+
+

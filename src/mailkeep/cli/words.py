@@ -1,0 +1,47 @@
+"""What a session did, in words."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mailkeep.cli.sync import Target
+    from mailkeep.replicate.initiator import Initiator
+    from mailkeep.store.store import Store
+
+_NAMES = (
+    ("added", "{} new"),
+    ("changed", "{} with other flags"),
+    ("expunged", "{} removed"),
+    ("held", "{} deletions held"),
+    ("revived", "{} brought back"),
+)
+
+
+def session_words(
+    target: Target, initiator: Initiator, here: dict[str, int], there: dict[str, int], dry: bool, seconds: float, store: Store
+) -> list[str]:
+    """Lines for people: what happened on which side."""
+    from mailkeep.wire.units import format_size
+
+    if initiator.same:
+        return [f"{target.name}: nothing to do"]
+    would = "would be " if dry else ""
+    lines = []
+    if initiator.direction != "both":
+        ours, theirs = initiator.counts
+        arrow = "->" if initiator.direction == "push" else "<-"
+        lines.append(f"{target.name}: {initiator.direction}: here ({ours:,} messages) {arrow} {target.name} ({theirs:,} messages)")
+    for side, counts in (("here", here), (target.name, there)):
+        words = [text.format(f"{counts[name]:,}") for name, text in _NAMES if counts.get(name)]
+        lines.append(f"{target.name}: {side}: {would}" + (", ".join(words) if words else "no change"))
+    wire = initiator.wire
+    if not dry:
+        lines.append(
+            f"{target.name}: {format_size(wire.sent_bytes)} sent, {format_size(wire.received_bytes)} received, {seconds:.1f} s"
+        )
+    if dry:
+        lines.append("nothing was changed on either side")
+    holds = store.index.execute("SELECT count(*) FROM hold").fetchone()[0]
+    if holds or here.get("held") or there.get("held"):
+        lines.append("some deletions are held: mailkeep holds shows them; mailkeep approve or mailkeep reject decides")
+    return lines
