@@ -143,10 +143,13 @@ class Merge:
         self.origin, self.limits, self.hold_all, self.now = origin, limits, hold_all, now
         self.outcome = Outcome()
         self.killed: list[Record] = []
+        self.places: dict[int, list[tuple[Register, int]]] = {}
+        """By content, where it lived before on either side and does not now: (live register of then, record number)."""
         self.changed: list[tuple[Record, bool, int]] = []
         """Records whose live or uid changed, with what was shown before: (record, shown, uid)."""
         self.free: dict[int, int] = {}
         self.their_free: dict[int, int] = {}
+        self.staged: dict[int, int] = {}
         self.touched: set[int] = set()
         self._still: set[int] = set()
         """Contents of tombstones that live elsewhere at the peer."""
@@ -166,6 +169,7 @@ class Merge:
                 continue
             self.free.setdefault(box.no, 1)
             self.their_free[box.no] = uidnext
+            self.staged[box.no] = staged
             self.touched.add(box.no)
             self._records(staged, box, whole, was_seen)
             if whole:
@@ -282,7 +286,10 @@ class Merge:
     def _existing(
         self, record: Record, content_id: bytes, live: bool, uid: int, blob: bytes, still: bool, whole: bool, was_seen: Vector
     ) -> None:
-        regs, changed = self._merged(record.regs, decode(blob, live, uid), whole, was_seen)
+        mine, theirs = record.regs, decode(blob, live, uid)
+        regs, changed = self._merged(mine, theirs, whole, was_seen)
+        if (record.live or live) and not regs[LIVE].value:
+            self.places.setdefault(record.content, []).append((mine[LIVE] if record.live else theirs[LIVE], record.no))
         if not changed:
             if still and not live:
                 self._still.add(record.content)
@@ -332,15 +339,17 @@ class Merge:
         self.outcome.held, self.outcome.expunged = reaper.held, reaper.expunged
 
     def _revive(self) -> None:
-        """Live on both sides before and on neither after: the merge deleted it, and nobody meant that."""
+        """Live on both sides before and on neither after: the merge deleted it, and nobody meant that.
+
+        It comes back where it was put last.
+        """
         ledger = self.ledger
         for content in sorted({r.content for r in self.killed} & self._still):
             if ledger.is_live(content):
                 continue
             content_id = ledger.content_id(content)
-            mine = [r for r in self.killed if r.content == content]
-            best = max(mine, key=lambda r: (order(r.regs[LIVE], self.ids), ledger.boxes[r.mailbox].id, r.copy))
-            best = ledger.record(best.no)
+            places = [(order(was, self.ids), ledger.record(no)) for was, no in self.places[content]]
+            _, best = max(places, key=lambda p: (p[0], ledger.boxes[p[1].mailbox].id, p[1].copy))
             box = ledger.boxes[best.mailbox]
             box.uidnext = max(box.uidnext, self.their_free.get(box.no, 1))
             uid, box.uidnext = box.uidnext, box.uidnext + 1
@@ -371,7 +380,7 @@ class Merge:
         for no, free in self.their_free.items():
             if free > 1:
                 for record in ledger.records("mailbox = ? AND uid < ? AND live AND seq > ?", (no, free, since)):
-                    if not covers(self.claim.vector, record.regs[UID]) and record.no <= first_new:
+                    if record.no <= first_new and not self._is_shown_there(record):
                         again[record.no] = (record.uid, record.no)
         for no, uid, mailbox in self._doubles(first_new):
             again.setdefault(no, (uid, no))
@@ -383,12 +392,24 @@ class Merge:
     def _fits(self, record: Record, was_shown: bool, was_uid: int) -> bool:
         uid, box = record.uid, record.mailbox
         mine = (was_shown and was_uid == uid) or uid >= self.free.get(box, 1)
-        theirs = covers(self.claim.vector, record.regs[UID]) or uid >= self.their_free.get(box, 1)
+        theirs = uid >= self.their_free.get(box, 1) or self._is_shown_there(record)
         if not (mine and theirs):
             return False
         return not self.ledger.execute(
             "SELECT 1 FROM record WHERE mailbox = ? AND uid = ? AND no < ? AND (live OR hold IS NOT NULL)", (box, uid, record.no)
         ).fetchone()
+
+    def _is_shown_there(self, record: Record) -> bool:
+        """Whether the peer shows a record under the UID that it has here, be it by a write of its own."""
+        if covers(self.claim.vector, record.regs[UID]):
+            return True
+        return bool(
+            self.ledger.execute(
+                "SELECT 1 FROM content c JOIN in_record s ON s.content = c.id"
+                " WHERE c.no = ? AND s.box = ? AND s.copy = ? AND s.live AND s.uid = ?",
+                (record.content, self.staged.get(record.mailbox), record.copy, record.uid),
+            ).fetchone()
+        )
 
     def _doubles(self, first_new: int) -> list[tuple[int, int, int]]:
         """New records whose UID another shown record has: only a peer's fault brings that about."""
