@@ -89,6 +89,12 @@ class Index:
                     hint="install the mailkeep version that wrote it, or a newer one",
                 )
             return cls(connection)
+        except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError, apsw.IOError, apsw.FullError) as err:
+            raise StorageError(
+                f"the index {path} cannot be opened: {err}",
+                untouched="everything",
+                hint="look whether its file system is mounted read-only, full, or not readable by this user",
+            ) from err
         except apsw.Error as err:
             raise _damaged(path, err) from err
 
@@ -308,5 +314,5 @@ def _damaged(path: str, err: apsw.Error) -> StorageError:
     return StorageError(
         f"the index {path} cannot be read: {err}",
         untouched="no mail was touched; contents are in the vault beside it",
-        hint="mailkeep rebuild makes a new index from the Maildir and the vault",
+        hint="restore it from a backup; or move it aside and run mailkeep init --adopt, which indexes the Maildir anew",
     )

@@ -80,6 +80,27 @@ def boxes_with_news(ledger: Ledger, seen: Vector, since: int) -> set[int]:
                 out.add(mailbox)
 
 
+def waiting(ledger: Ledger, seen: Vector, since: int) -> dict[int, int]:
+    """Messages with a change that the vector does not cover, by mailbox number: how many wait for that replica.
+
+    Numbering (UIDs) is no change that anybody made, and neither is a tombstone of a message it never had.
+
+    Args:
+        since: Every change up to this number is known to be covered.
+    """
+    from mailkeep.domain.record import UID, covers
+    from mailkeep.wire.registers import decode
+
+    out: dict[int, int] = {}
+    for mailbox, live, uid, regs in ledger.execute("SELECT mailbox, live, uid, regs FROM record WHERE seq > ?", (since,)):
+        registers = decode(regs, bool(live), uid)
+        if not live and not seen:
+            continue
+        if any(not covers(seen, r) for name, r in registers.items() if name != UID):
+            out[mailbox] = out.get(mailbox, 0) + 1
+    return out
+
+
 def _record(row: tuple) -> Record:  # type: ignore[type-arg]
     return Record((*row[:10], None, 0, None, None, None, None, None, 0, 0))
 

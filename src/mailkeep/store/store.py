@@ -104,10 +104,7 @@ class Store:
             NoInput, StorageError: There is no such root or store.
             StoreBusy: Another run has it.
         """
-        if not os.path.isdir(root):
-            raise missing_root(root)
-        if not os.path.exists(os.path.join(state, INDEX)):
-            raise _state_lost(root, state)
+        require(root, state)
         lock = Lock(os.path.join(state, LOCK))
         try:
             lock.acquire(wait_seconds)
@@ -176,6 +173,37 @@ class Store:
         except BaseException:
             lock.release()
             raise
+
+    @classmethod
+    def adopt(cls, root: bytes, state: bytes, limits: Limits | None = None) -> Store:
+        """Open a store whose Maildir lost its marker: a person says that it is the right one.
+
+        The store goes on as a new replica, and no absence is believed in its next scan: what is missing is
+        put back from the vault.
+
+        Raises:
+            NoInput, StoreBusy, StorageError: As for `open`.
+            DataError: The root is another store's.
+        """
+        lock = cls.take_lock(root, state)
+        try:
+            store = cls(root, state, lock, Index.open(os.fsdecode(os.path.join(state, INDEX))), limits or Limits())
+            found = marker.read(store.maildir.fd, root)
+            if found is not None and found[0] != store.id:
+                raise marker.foreign(root)
+            store.distrust = "its marker was lost"
+            with store.index.transaction():
+                store.become_new()
+                if found is not None:
+                    store.index.meta["generation"] = max(found[1], store.index.meta["generation"])
+                for box in store.ledger.boxes.values():
+                    box.stamps, box.dirty = None, True
+                store.index.meta["structure"] = None
+            store.bump()
+        except BaseException:
+            lock.release()
+            raise
+        return store
 
     def close(self) -> None:
         """Give everything back, the lock last."""
@@ -309,6 +337,18 @@ class Store:
         self.bumped = False
 
 
+def require(root: bytes, state: bytes) -> None:
+    """There are a Maildir and the state of a store.
+
+    Raises:
+        NoInput, StorageError: One of them is missing; with what that may mean.
+    """
+    if not os.path.isdir(root):
+        raise missing_root(root)
+    if not os.path.exists(os.path.join(state, INDEX)):
+        raise _state_lost(root, state)
+
+
 def refuse_mail_tree(state: bytes) -> None:
     """State never lies inside a mail root: one IMAP DELETE removed vault and index there (measured)."""
     path = os.path.realpath(state)
@@ -336,7 +376,8 @@ def _state_lost(root: bytes, state: bytes) -> NoInput | StorageError:
         return StorageError(
             f"the index of the store at {printable(state)} is gone, its vault is there",
             untouched="the Maildir and the vault",
-            hint="mailkeep init --rebuild makes a new index; contents in the vault stay",
+            hint=f"restore index.db from a backup; if there is none: mailkeep init --adopt {printable(root)} makes a new"
+            " index and goes on as a new replica; contents in the vault stay",
         )
     fd = fs.open_directory(root)
     try:
@@ -344,7 +385,7 @@ def _state_lost(root: bytes, state: bytes) -> NoInput | StorageError:
             return StorageError(
                 f"the state of this store, {printable(state)}, is gone, though {printable(root)} carries its marker",
                 untouched="the Maildir",
-                hint="mount or restore the state directory; if it is lost: mailkeep init --adopt begins anew",
+                hint=f"mount or restore the state directory; if it is lost: mailkeep init --adopt {printable(root)} begins anew",
             )
     finally:
         os.close(fd)
