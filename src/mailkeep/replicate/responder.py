@@ -64,7 +64,7 @@ class Responder(Endpoint):
         if "only" in message and self.view.plain:
             from mailkeep.wire.patterns import Patterns
 
-            self.view = View(Patterns([str(text)[:1000] for text in message["only"][:1000]]))
+            self.view = View(Patterns.parse([str(text) for text in message["only"][:1000]]))
         if index.numbers.get(peer_id, 0) in index.forgotten:
             from mailkeep.domain.errors import PermissionDenied
 

@@ -89,6 +89,11 @@ class Patterns:
         """
         return cls([(text[:1] != "!", Pattern(text.removeprefix("!"))) for text in texts])
 
+    @property
+    def texts(self) -> list[str]:
+        """The rules as `parse` reads them."""
+        return [pattern.text if include else "!" + pattern.text for include, pattern in self._rules]
+
     def selects(self, name: MailboxName) -> bool:
         """Whether the peer gets this mailbox."""
         for include, pattern in reversed(self._rules):
