@@ -1,0 +1,223 @@
+"""notmuch and mutt on Maildirs that mailkeep keeps: before the first sync, between syncs, and on what came by one.
+
+mailkeep makes messages read-only for their owner (0400), since they share their bytes with the vault. Both
+programs are run as a user who has to obey that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pty
+import select
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from interop.machines import Machine, contents, deliver, mails, make_mailbox, message, ordinary, program
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow]
+
+COUNT = 8
+
+
+@pytest.fixture
+def pair(laptop: Machine, server: Machine) -> tuple[Machine, Machine]:
+    """A laptop with some mail, whose peer is an empty server of the same layout; both are stores."""
+    for number in range(COUNT):
+        deliver(laptop.mail, "", message(number), number, "S" if number % 2 else None)
+    make_mailbox(laptop.mail, ".Archive")
+    laptop.mailkeep("init", "--store", "mail", laptop.mail)
+    server.mailkeep("init", "--store", "mail", "--create", server.mail)
+    laptop.mailkeep("peer", "add", "server", "--command", f"{server.bin}/mailkeep serve --store mail")
+    return laptop, server
+
+
+def sync(laptop: Machine) -> None:
+    laptop.settle()
+    assert laptop.sync()["exit"] == 0
+
+
+def digest_of(number: int) -> str:
+    return hashlib.sha256(message(number)).hexdigest()
+
+
+def assert_read_only(machine: Machine) -> None:
+    """What the test is about: every message is 0400, and that means something to this user."""
+    files = [f for part in ("cur", "new") for d in machine.mail.rglob(part) for f in d.iterdir()]
+    assert files
+    assert {f.stat().st_mode & 0o777 for f in files} == {0o400}
+    assert machine.run(["sh", "-c", f': >> "{files[0]}"'], status=None).returncode != 0
+
+
+# --- notmuch
+
+
+class Notmuch:
+    """notmuch with a database in one machine's Maildir."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.program = program("notmuch")
+        config = machine.home / "notmuch-config"
+        config.write_text(
+            f"[database]\npath={machine.mail}\n[user]\nname=Me\nprimary_email=me@home.example\n"
+            "[new]\ntags=unread;inbox\nignore=dovecot-uidlist\n[maildir]\nsynchronize_flags=true\n"
+        )
+        self.environment = {"NOTMUCH_CONFIG": str(config)}
+
+    def __call__(self, *words: str) -> str:
+        return self.machine.run([self.program, *words], environment=self.environment).stdout
+
+
+def test_notmuch_reads_and_tags(pair: tuple[Machine, Machine]) -> None:
+    laptop, server = pair
+    mine, theirs = Notmuch(laptop), Notmuch(server)
+    assert f"Added {COUNT} new messages" in mine("new")
+    sync(laptop)
+    assert_read_only(server)
+    assert f"Added {COUNT} new messages" in theirs("new")
+    assert theirs("count", "tag:unread").strip() == str(COUNT // 2)
+    assert "m number 3" in theirs("search", "subject:number", "and", "id:m.3@post.example")
+    # Tags on the server become flags in file names there (notmuch renames the files), then flags and tags here.
+    theirs("tag", "-unread", "--", "id:m.0@post.example")
+    theirs("tag", "+flagged", "+replied", "--", "id:m.1@post.example")
+    sync(laptop)
+    mine("new")
+    assert mine("search", "--output=messages", "tag:flagged", "and", "tag:replied").split() == [
+        "id:m.1@post.example"
+    ]
+    assert "id:m.0@post.example" not in mine("search", "--output=messages", "tag:unread").split()
+    assert mails(laptop.mail) == mails(server.mail)
+    # What is deleted through notmuch on one side is gone from the other, and notmuch there notices.
+    mine("tag", "+trashed", "--", "id:m.5@post.example")
+    for file in mine("search", "--output=files", "tag:trashed").split():
+        Path(file).unlink()
+    mine("new")
+    sync(laptop)
+    assert "Removed 1 message" in theirs("new")
+    assert len(contents(server.mail)) == COUNT - 1
+    assert mails(laptop.mail) == mails(server.mail)
+    # The database lies in the mail root, the state does not; neither was taken for mail by the other.
+    assert sorted(mails(server.mail)) == [".", ".Archive"]
+    assert laptop.sync()["same"]
+
+
+def test_notmuch_insert_into_a_store(pair: tuple[Machine, Machine]) -> None:
+    laptop, server = pair
+    theirs = Notmuch(server)
+    sync(laptop)
+    theirs("new")
+    done = subprocess.run(
+        [*ordinary(), theirs.program, "insert", "--folder=.Archive", "--create-folder", "+work"],
+        input=message(50), env={**server.environment, **theirs.environment}, check=True, timeout=30, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0
+    sync(laptop)
+    assert [digest for digest, _ in mails(laptop.mail)[".Archive"]] == [digest_of(50)]
+    assert mails(laptop.mail) == mails(server.mail)
+
+
+# --- mutt
+
+
+def mutt(machine: Machine, keys: str, mailbox: str = "") -> None:
+    """Open a mailbox in mutt on a terminal, type keys, and leave."""
+    rc = machine.home / "muttrc"
+    rc.write_text(
+        f'set folder="{machine.mail}"\nset spoolfile="{machine.mail}"\nset mbox_type=Maildir\nset sort=date\n'
+        "set confirmappend=no\nset confirmcreate=no\nset delete=yes\nset move=no\nset quit=yes\nset sleep_time=0\n"
+        'set wait_key=no\nset mark_old=no\nset resolve=no\nunset record\nset sendmail="/bin/false"\n'
+    )
+    master, slave = pty.openpty()
+    argv = [
+        *ordinary(),
+        program("mutt"),
+        "-n",
+        "-F",
+        str(rc),
+        "-f",
+        str(machine.mail / mailbox),
+        "-e",
+        f'push "{keys}"',
+    ]
+    process = subprocess.Popen(
+        argv,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**machine.environment, "TERM": "xterm"},
+        start_new_session=True,
+    )
+    os.close(slave)
+    shown = b""
+    end = time.monotonic() + 30
+    try:
+        while process.poll() is None and time.monotonic() < end:
+            if select.select([master], [], [], 0.1)[0]:
+                try:
+                    shown += os.read(master, 65536)
+                except OSError:  # the terminal closes with its last program
+                    break
+        assert process.wait(5) == 0, shown[-2000:]
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        os.close(master)
+    assert b"rror" not in shown, shown[-2000:]
+
+
+def test_mutt_flags_deletes_and_moves(pair: tuple[Machine, Machine]) -> None:
+    laptop, server = pair
+    # Before the first sync, in the store that was indexed.
+    assert_read_only(laptop)
+    mutt(laptop, "<first-entry><flag-message><last-entry><delete-message><sync-mailbox><exit>")
+    sync(laptop)
+    left = [n for n in range(COUNT) if n != COUNT - 1]
+    assert sorted(contents(server.mail)) == sorted(map(digest_of, left))
+    # On the other side, in messages that came by the sync.
+    assert_read_only(server)
+    assert dict(mails(server.mail)["."])[digest_of(0)] in ("F", "FS")
+    mutt(
+        server,
+        "2<enter><toggle-new>3<enter><display-message><exit>4<enter><save-message>=.Archive<enter>"
+        "5<enter><delete-message>6<enter><set-flag>r<sync-mailbox><exit>",
+    )
+    after = mails(server.mail)
+    # mutt writes a moved message anew, with a Content-Length: it is another message for everybody.
+    (saved,) = (server.mail / ".Archive/cur").iterdir()
+    assert b"Subject: m number 3\n" in saved.read_bytes()
+    assert digest_of(3) not in contents(server.mail)
+    assert digest_of(4) not in contents(server.mail)
+    assert dict(after["."])[digest_of(5)] == "RS"
+    assert "S" in dict(after["."])[digest_of(2)]
+    sync(laptop)
+    assert mails(laptop.mail) == after
+    # And back again: what was moved over there is moved on here.
+    mutt(laptop, "<first-entry><save-message>=<enter><sync-mailbox><exit>", ".Archive")
+    sync(laptop)
+    assert mails(server.mail) == mails(laptop.mail)
+    assert mails(server.mail)[".Archive"] == []
+    assert {digest_of(n) for n in left if n not in (3, 4)} < set(contents(server.mail))
+    assert len(contents(server.mail)) == COUNT - 2
+    assert laptop.sync()["same"]
+
+
+def test_mutt_edits_a_message(pair: tuple[Machine, Machine]) -> None:
+    """mutt's edit writes a new file and deletes the old: both sides have the new text once, and the vault the old."""
+    laptop, server = pair
+    sync(laptop)
+    editor = server.home / "editor"
+    editor.write_text('#!/bin/sh\nsed -i s/number/edited/ "$1"\n')
+    editor.chmod(0o700)
+    rc_editor = f"<enter-command>set editor={editor}<enter>"
+    mutt(server, f"{rc_editor}<first-entry><edit><sync-mailbox><exit>")
+    sync(laptop)
+    assert mails(laptop.mail) == mails(server.mail)
+    assert len(contents(laptop.mail)) == COUNT
+    assert digest_of(0) not in contents(laptop.mail)
+    vault = laptop.home / ".local/state/mailkeep/mail/objects"
+    assert (vault / digest_of(0)[:2] / digest_of(0)).read_bytes() == message(0)
