@@ -305,10 +305,21 @@ class Endpoint:
             if not self.view.shows_name(ours):
                 self.refused.append((ours, "is excluded for this peer: what it sent for it was not taken"))
                 return
+            self._met(box_id, ours, bool(regs[LIVE].value))
         elif (known := self.ledger.by_id.get(box_id)) is None or not self.view.shows(known):
             if not whole:
                 return
         self.staged_boxes[box_id] = self.ready_stage().mailbox(box_id, regs, uidnext, whole)
+
+    def _met(self, box_id: bytes, ours: str, live: bool) -> None:
+        """The peer told of a mailbox, by the name that it has here."""
+
+    def note_given(self) -> None:
+        """Before anything is sent: mailboxes of ours that the peer may hear of keep their ids (in a transaction)."""
+        me, meta = self.index.me, self.index.meta
+        top = max((r.lamport for box in self.ledger.boxes.values() for r in box.regs.values() if r.replica == me), default=0)
+        if top > meta.get("given", 0):
+            meta["given"] = top
 
     def _registers(self, regs: dict[str, list[Any]]) -> Registers:
         out = {}

@@ -77,6 +77,8 @@ class Initiator(Endpoint):
         self.token: tuple[int, bytes] = FIRST
         self.digests: dict[bytes, tuple[bytes, int]] = {}
         self.hello_seq = 0
+        self.given = 0
+        self.twins: list[tuple[bytes, bytes, str]] = []
         self.applied = None
         self.before_apply: Callable[[], None] | None = None
 
@@ -139,12 +141,45 @@ class Initiator(Endpoint):
             self.number_replicas(message)
             if self.peer not in self.index.members:
                 self.index.mark("member", [self.peer])
+            self._take_ids()
             if not self.dry:
                 self.index.execute("INSERT OR REPLACE INTO peer VALUES (?, ?)", (self.peer_name, self.peer))
         self.suspect = bool(message["suspect"] or self.index.meta.get("suspect", 0))
         number, random = message["token"]
         self.token = (int(number), bytes(random))
         self.state = NEWS
+
+    def _take_ids(self) -> None:
+        """Mailboxes with another name at the peer, and known to nobody yet, get the id of that name."""
+        from mailkeep.store.ledger import mailbox_id
+
+        self.given = int(self.index.meta.get("given", 0))
+        if self.view.names is not None:
+            for box in self.ledger.alive():
+                if self.view.shows(box) and (name := self.view.theirs(box.name)) != box.name:
+                    self.ledger.reidentify(box, mailbox_id(name, 0), self.given)
+        self.note_given()
+
+    def _met(self, box_id: bytes, ours: str, live: bool) -> None:
+        """A mailbox of the peer's that has our name and another id: one of the two has to give way."""
+        if self.state != NEWS or not live or box_id in self.ledger.by_id:
+            return
+        twin = self.ledger.named(ours)
+        if twin is None or twin.id in self.digests:
+            return
+        with self.index.transaction():
+            if not self.ledger.reidentify(twin, box_id, self.given):
+                self.twins.append((twin.id, box_id, ours))
+
+    def _report_twins(self) -> None:
+        for mine, theirs, name in self.twins:
+            boxes = [self.ledger.by_id.get(box_id) for box_id in (mine, theirs)]
+            other = next((box.name for box in boxes if box is not None and box.name != name), None)
+            if other is not None:
+                self.refused.append(
+                    (name, f"was made here and at {self.peer_name} separately, and others know both: one of the two is called"
+                     f" {other} from now on; no mail is lost; to make them one, move the mail and delete the other")
+                )  # fmt: skip
 
     def _check_direction(self, theirs: int) -> None:
         """A one-way run names source and target, and refuses a source that looks like the wrong one."""
@@ -251,11 +286,17 @@ class Initiator(Endpoint):
                     now=clock.now(),
                 )
                 self.outcome = merge.commit()
+                if self.direction == PULL:
+                    from mailkeep.store.onesided import take_equal
+
+                    take_equal(self.ledger)
                 missing = self.index.execute(
                     "SELECT count(*) FROM record r JOIN content c ON c.no = r.content WHERE r.live AND NOT c.kept AND r.todo"
                 ).fetchone()[0]
                 self.index.meta["lacking"] = missing
+            self.note_given()
             self.index.set_tokens(self.peer, self.token, None)
+        self._report_twins()
         self.ready_stage().clear()
         self.staged_boxes.clear()
 

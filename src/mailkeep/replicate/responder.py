@@ -106,6 +106,7 @@ class Responder(Endpoint):
             self.number_replicas(message)
             index.mark("member", [self.peer])
             index.set_tokens(self.peer, max(both, default=self.token), self.token)
+            self.note_given()
         self.say(frames.HELLO, self.hello(token=list(self.token), role=self.role, root_path=self.store.root))
         self.wire.compress()
         self.state = NEWS

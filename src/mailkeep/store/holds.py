@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from mailkeep.store.ledger import Ledger, Mailbox, Record
 
 
+ARCHIVE = "archive: "
+"""How the reason of a hold begins that an archive keeps: it is meant to last, and no alarm."""
+
+
 class Hold:
     """A hold as people see it."""
 
@@ -96,7 +100,7 @@ class Reaper:
 
     def _judge(self, lost: set[int]) -> dict[int, str]:
         if self.hold_all:
-            return {r.mailbox: "this peer is an archive: it carries out no deletion" for r in self.records}
+            return {r.mailbox: f"{ARCHIVE}what {self.origin} deleted is kept here" for r in self.records}
         since = clock.now() - self.limits.window_seconds
         lately = dict(self.ledger.execute("SELECT mailbox, sum(count) FROM vanish WHERE at >= ? GROUP BY mailbox", (since,)))
         vanishing: dict[int, set[int]] = {}
@@ -114,6 +118,10 @@ class Reaper:
         return judge(tallies, self.limits)
 
     def _stop(self, record: Record, reason: str) -> None:
+        if reason not in self._hold and reason.startswith(ARCHIVE):  # one for all sessions
+            row = self.ledger.execute("SELECT no FROM hold WHERE origin = ? AND reason = ?", (self.origin, reason)).fetchone()
+            if row is not None:
+                self._hold[reason] = row[0]
         if reason not in self._hold:
             self.ledger.execute("INSERT INTO hold VALUES (NULL, ?, ?, ?)", (clock.now(), self.origin, reason))
             self._hold[reason] = self.ledger.index.db.last_insert_rowid()
@@ -142,6 +150,11 @@ def is_approved(record: Record) -> bool:
         return False
     approved = record.regs.get(APPROVED)
     return approved is not None and approved.value == record.regs[LIVE].rank
+
+
+def alarms(ledger: Ledger) -> bool:
+    """Whether anything is held that a person has to look at; what an archive keeps is no alarm."""
+    return bool(ledger.execute(f"SELECT 1 FROM hold WHERE reason NOT LIKE '{ARCHIVE}%' LIMIT 1").fetchone())
 
 
 def holds(ledger: Ledger) -> list[Hold]:

@@ -206,6 +206,32 @@ class Ledger:
         self.boxes[no] = self.by_id[box_id] = box
         return box
 
+    def is_private(self, box: Mailbox, given: int) -> bool:
+        """Whether no other replica was ever told of a mailbox.
+
+        Args:
+            given: The highest own stamp that any peer was ever offered.
+        """
+        me = self.index.me
+        return not self.index.meta.get("suspect", 0) and all(
+            r.replica == me and r.lamport > given for r in box.regs.values()
+        )
+
+    def reidentify(self, box: Mailbox, box_id: bytes, given: int) -> bool:
+        """Give a mailbox that no other replica was told of the id of its other name, so that both become one.
+
+        Ids come from names; a mailbox made on both sides under names that a name map joins got two.
+        """
+        if box_id == box.id:
+            return True
+        if box_id in self.by_id or not self.is_private(box, given):
+            return False
+        self.execute("UPDATE mailbox SET id = ? WHERE no = ?", (box_id, box.no))
+        del self.by_id[box.id]
+        box.id, box.dirty = box_id, True
+        self.by_id[box_id] = box
+        return True
+
     def rename(self, box: Mailbox, name: str) -> None:
         """Give a mailbox another name; its id stays and no message is touched."""
         assert self.named(name) is None, "a name belongs to one mailbox"
