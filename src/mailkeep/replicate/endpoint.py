@@ -67,6 +67,9 @@ class Endpoint:
         self.wire = wire or frames.Wire()
         self.finished = False
         self.turns = 0
+        self.state = 0
+        self._table: dict[int, Any] = {}
+        self._table_state = -1
         self.numbers: dict[int, int] = {}
         """The peer's replica numbers -> ours."""
         self.claim: Claim | None = None
@@ -76,7 +79,8 @@ class Endpoint:
         self.refused: list[tuple[str, str]] = []
         self.sending: list[Iterator[None]] = []
         """What is to be sent, piece by piece, as there is room."""
-        self.serving: list[bytes] = []
+        self.serving: list[tuple[bytes, int | None]] = []
+        """Contents that the peer asked for, the next one last, each with its INTERNALDATE if it may see it."""
         self.since = 0
         self.snapshot_seq = self.index.seq
         self.received = Received(self)
@@ -102,7 +106,9 @@ class Endpoint:
             self._dispatch(*frame)
 
     def _dispatch(self, kind: int, payload: bytes) -> None:
-        handler = self.handlers().get(kind)
+        if self._table_state != self.state:
+            self._table, self._table_state = self.handlers(), self.state
+        handler = self._table.get(kind)
         if handler is None:
             name = frames.NAMES.get(kind, str(kind))
             raise RemoteProtocolError(f"the peer sent {name} where the protocol has no place for it")
@@ -134,7 +140,7 @@ class Endpoint:
                 except StopIteration:
                     self.sending.pop(0)
             elif self.serving:
-                self._serve(self.serving.pop())
+                self._serve(*self.serving.pop())
             else:
                 return
 
@@ -380,6 +386,8 @@ class Endpoint:
         return self._more_wanted or self._outstanding > 0
 
     def begin_wanting(self) -> None:
+        """Look through what is staged, from its start, for contents that are neither here nor asked for."""
+        self.received.settle()
         self._more_wanted, self._wanted_after = True, 0
 
     def on_want(self, message: list[bytes]) -> None:
@@ -388,11 +396,11 @@ class Endpoint:
         for content_id in message:
             if type(content_id) is not bytes or len(content_id) != 32:
                 raise ValueError("a content id")
-        self.serving[:0] = message[::-1]
+        dates = self._may_see(message)
+        self.serving[:0] = [(content_id, dates.get(content_id)) for content_id in reversed(message)]
 
-    def _serve(self, content_id: bytes) -> None:
+    def _serve(self, content_id: bytes, date: int | None) -> None:
         """Send one content, hashed on the way; only one that a live record which the peer may see refers to."""
-        date = self._may_see(content_id)
         if date is None:
             self.say(frames.LACK, [content_id, "no message that this peer may see has it"])
             return
@@ -435,14 +443,19 @@ class Endpoint:
             os.close(fd)
         self.sent_contents += 1
 
-    def _may_see(self, content_id: bytes) -> int | None:
+    def _may_see(self, content_ids: list[bytes]) -> dict[bytes, int]:
+        """INTERNALDATE by content id, for those that a live record in a mailbox shown to the peer refers to."""
+        marks = ", ".join("?" * len(content_ids))
         rows = self.index.execute(
-            "SELECT r.mailbox, r.date FROM content c JOIN record r ON r.content = c.no WHERE c.id = ? AND r.live", (content_id,)
+            f"SELECT c.id, r.mailbox, r.date FROM content c JOIN record r ON r.content = c.no WHERE c.id IN ({marks}) AND r.live",
+            content_ids,
         )
-        for mailbox, date in rows:
-            if self.view.patterns is None or self.view.shows(self.ledger.boxes[mailbox]):
-                return int(date)
-        return None
+        everything = self.view.patterns is None
+        return {
+            content_id: date
+            for content_id, mailbox, date in rows
+            if everything or self.view.shows(self.ledger.boxes[mailbox])
+        }
 
     def on_content(self, payload: bytes) -> None:
         self.received.small(payload)
@@ -547,8 +560,12 @@ class Received:
         store = self.endpoint.store
         store.vault.syncer.sync()
         with store.index.transaction():
-            for content_id, size, ino in self.batch:
-                store.ledger.content(content_id, size, kept=True, ino=ino)
+            self.batch.sort()
+            store.index.executemany(
+                "INSERT INTO content VALUES (NULL, ?1, ?2, 1, ?3)"
+                " ON CONFLICT (id) DO UPDATE SET kept = 1, size = ?2, ino = ?3",
+                self.batch,
+            )
         self.batch, self.bytes = [], 0
         if store.progress is not None:
             store.progress("received", self.count)

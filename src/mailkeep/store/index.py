@@ -165,13 +165,23 @@ class Index:
         if self._depth:
             return
         if failed:
-            if self.dry:
-                return
-            self.execute("ROLLBACK")
-            self._load()
-            for flusher in self.flushers:
-                flusher.forget()
+            if not self.dry:
+                self._undo()
             return
+        try:
+            self._commit()
+        except BaseException:
+            self._undo()  # a COMMIT that failed (disk full) may leave its transaction open
+            raise
+
+    def _undo(self) -> None:
+        if self.db.in_transaction:  # SQLite ends it by itself after some errors
+            self.execute("ROLLBACK")
+        self._load()
+        for flusher in self.flushers:
+            flusher.forget()
+
+    def _commit(self) -> None:
         for flusher in self.flushers:
             flusher.flush()
         self.meta["me"], self.meta["lamport"], self.meta["seq"] = self.me, self.lamport, self.seq
@@ -270,11 +280,19 @@ class Transaction:
         self.index = index
 
     def __enter__(self) -> Index:
-        self.index._begin()
+        try:
+            self.index._begin()
+        except _TROUBLE as err:
+            raise _not_written(err) from err
         return self.index
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.index._end(kind is not None)
+        try:
+            self.index._end(kind is not None)
+        except _TROUBLE as err:
+            raise _not_written(err) from err
+        if isinstance(error, _TROUBLE):
+            raise _not_written(error) from error
 
 
 def _connect(path: str, flags: int = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE) -> apsw.Connection:
@@ -308,6 +326,22 @@ def _schema() -> list[str]:
     text = (files("mailkeep.store") / "schema" / "01-first.sql").read_text()
     lines = [line.split("--")[0].rstrip() for line in text.splitlines()]
     return [s for s in "\n".join(lines).split(";") if s.strip()]
+
+
+_TROUBLE = (
+    *(apsw.FullError, apsw.IOError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.NoMemError),
+    *(apsw.CorruptError, apsw.NotADBError, apsw.BusyError, apsw.LockedError, apsw.PermissionsError),
+)
+"""What the machine does to us; any other error of SQLite is a bug of ours and shown as one."""
+
+
+def _not_written(err: Exception) -> StorageError:
+    hint = "free some space" if isinstance(err, apsw.FullError) else "look at the disk and at the state directory (dmesg, df, mount)"
+    return StorageError(
+        f"the index could not be written: {err}",
+        untouched="everything that was acknowledged before; no mail was removed",
+        hint=f"{hint}, then run the same command again: it goes on where it stopped",
+    )
 
 
 def _damaged(path: str, err: apsw.Error) -> StorageError:

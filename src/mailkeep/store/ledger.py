@@ -335,6 +335,50 @@ class Ledger:
         no = self.index.db.last_insert_rowid()
         return Record((no, box.no, content, copy, 1, uid, packed, blob, seq, date, None, 0, None, None, None, None, None, 0, 0))
 
+    def insert_files(self, rows: list[tuple], weak: bool) -> None:  # type: ignore[type-arg]
+        """Messages of contents never seen before, with their files, in bulk: content rows and records.
+
+        Args:
+            rows: (mailbox, content id, size, inode of the vault's object or None, flags, mtime ns, ctime ns,
+                sub, base, info, inode, young), each content id once. The contents are durable in the vault.
+        """
+        from mailkeep.rules.digest import MODULUS, contribution
+
+        if not rows:
+            return
+        execute = self.execute
+        content = execute("SELECT coalesce(max(no), 0) FROM content").fetchone()[0]
+        no = execute("SELECT coalesce(max(no), 0) FROM record").fetchone()[0]
+        for box in {row[0].no: row[0] for row in rows}.values():
+            if not box.alive:
+                self.set_mailbox(box, LIVE, True)
+            box.dirty = True
+        lamport, me = self.index.stamp(), self.index.me
+        rank = WEAK if weak else lamport
+        forms: dict[frozenset[str], tuple[str, bytes]] = {}
+        seq = self.index.seq
+        contents, records = [], []
+        for box, content_id, size, object_ino, flags, mtime, ctime, sub, base, info, ino, young in rows:
+            form = forms.get(flags)
+            if form is None:
+                packed = pack(flags)
+                form = forms[flags] = (packed, encode_one(rank, me, lamport, me, packed))
+            content += 1
+            no += 1
+            seq += 1
+            uid, box.uidnext = box.uidnext, box.uidnext + 1
+            box.count += 1
+            box.sum += contribution(content_id, 0, uid, form[0])
+            contents.append((content, content_id, size, object_ino))
+            records.append((no, box.no, content, uid, form[0], form[1], seq, mtime // 1_000_000_000, sub, base, info, ino,
+                            mtime, ctime, young))  # fmt: skip
+            box.sum %= MODULUS
+        self.index.seq = seq
+        self.index.executemany("INSERT INTO content VALUES (?, ?, ?, 1, ?)", contents)
+        self.index.executemany(
+            "INSERT INTO record VALUES (?, ?, ?, 0, 1, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?, 0)", records
+        )
+
     def take(self, record: Record, registers: Registers, content_id: bytes | None = None) -> None:
         """Let a record have these registers, and keep digest, counts and journal in step."""
         from mailkeep.rules.digest import MODULUS, contribution

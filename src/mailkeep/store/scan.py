@@ -111,6 +111,8 @@ class Scan:
         self.batch: list[Found] = []
         self.flag_changes: list[tuple[int, int, bytes, bytes, int]] = []
         self.rewritten: set[int] = set()
+        self.learned: list[tuple[int, int, int]] = []
+        """(ctime, young, record number) of files that a second look found unchanged."""
         self.stamps: dict[int, list[Stamp]] = {}
         """Mailboxes that were listed: [new, cur] as they were before the listing."""
         self.trusted: set[int] = set()
@@ -392,13 +394,13 @@ class Scan:
     def _hash(self, found: Found, fd: int, name: bytes, directory: int) -> None:
         from hashlib import sha256
 
-        data = os.read(fd, fs.READ_BYTES)
+        # One byte more than its size: a short read shows the end without a second call.
+        want = min(found.st.st_size + 1, fs.READ_BYTES)
+        data = os.read(fd, want)
         hashed = sha256(data)
-        while len(data) == fs.READ_BYTES or (data and hashed is not None and found.st.st_size > fs.READ_BYTES):
-            data = os.read(fd, fs.READ_BYTES)
+        while len(data) == want:
+            data = os.read(fd, want)
             hashed.update(data)
-            if not data:
-                break
         st = os.fstat(fd)
         if (st.st_size, st.st_mtime_ns, st.st_ctime_ns) != (found.st.st_size, found.st.st_mtime_ns, found.st.st_ctime_ns):
             raise _Moving
@@ -425,8 +427,7 @@ class Scan:
     def _write(self) -> None:
         for change in self.flag_changes:
             self._write_flags(*change)
-        first_here: dict[tuple[int, bytes], int] = {}
-        for found in self.batch:
+        for found in self._write_fresh(self.batch):
             if found.content is None:
                 ino = found.linked.st_ino if found.linked is not None else None
                 found.content = self.ledger.content(found.content_id, found.size, kept=True, ino=ino)
@@ -435,9 +436,41 @@ class Scan:
                     "UPDATE content SET kept = 1, size = ?, ino = coalesce(?, ino) WHERE no = ?",
                     (found.size, found.linked.st_ino if found.linked else None, found.content),
                 )
-            self._write_found(found, first_here)
-        self.index.executemany("UPDATE record SET ctime = ?, young = ? WHERE no = ?", getattr(self, "learned", []))
+            self._write_found(found)
+        self.index.executemany("UPDATE record SET ctime = ?, young = ? WHERE no = ?", self.learned)
         self.learned = []
+
+    def _write_fresh(self, batch: list[Found]) -> list[Found]:
+        """Write new files of contents that the index never saw, in bulk; the rest is returned.
+
+        Nothing can be known of such a message: no copy, no tombstone, no record that waits for its file.
+        """
+        rest: list[Found] = []
+        fresh: dict[bytes, Found] = {}
+        for found in batch:
+            if found.content is not None or found.record is not None or found.content_id in fresh:
+                rest.append(found)
+            else:
+                fresh[found.content_id] = found
+        rows = []
+        tables: dict[int, dict[str, str] | None] = {}
+        shown: dict[tuple[int, bytes, int], frozenset[str]] = {}
+        for found in fresh.values():
+            box = found.box
+            assert box.dir is not None
+            if box.no not in tables:
+                tables[box.no] = self.maildir.keywords(box.dir)
+            key = (found.sub, found.info, 0 if tables[box.no] is None else box.no)
+            flags = shown.get(key)
+            if flags is None:
+                flags = shown[key] = on_disk(found.sub, found.info, tables[box.no])
+            st = found.linked or found.st
+            ino = st.st_ino if found.linked is not None else None
+            rows.append((box, found.content_id, found.size, ino, flags, st.st_mtime_ns, st.st_ctime_ns, found.sub, found.base,
+                         found.info, st.st_ino, found.young))  # fmt: skip
+        self.ledger.insert_files(rows, self.weak)
+        self.report.added += len(rows)
+        return rest
 
     def _write_flags(self, no: int, sub: int, base: bytes, info: bytes, inode: int) -> None:
         """A file has other flags in its name than it had when we last saw it."""
@@ -462,7 +495,7 @@ class Scan:
             self.report.flagged += 1
             self.ledger.flag(record, on, off)
 
-    def _write_found(self, found: Found, first_here: dict[tuple[int, bytes], int]) -> None:
+    def _write_found(self, found: Found) -> None:
         box, ledger = found.box, self.ledger
         assert found.content is not None and box.dir is not None
         st = found.linked or found.st

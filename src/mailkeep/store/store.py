@@ -232,9 +232,11 @@ class Store:
             raise marker.foreign(self.root)
         ours = self.index.meta["generation"]
         if generation == ours:
+            self._confirm_marker()
             return
         if generation == ours - 1 and self.index.meta.get("marker_pending"):
-            marker.write(self.maildir.fd, self.id, ours)
+            self._write_marker()
+            self._confirm_marker()
             return
         older = "the Maildir" if generation < ours else "the index"
         self.distrust = f"{older} came from a backup (generations {generation} and {ours})"
@@ -246,6 +248,14 @@ class Store:
                 box.stamps, box.dirty = None, True
             self.index.meta["structure"] = None
         self.bump()
+
+    def _confirm_marker(self) -> None:
+        """After a run that was cut off: marker and index agree again. Left pending, a Maildir restored from a
+        backup one generation older would later pass for the work of that crash."""
+        if self.index.meta.get("marker_pending") and not self.dry:
+            self.vault.syncer.sync()
+            with self.index.transaction():
+                self.index.meta["marker_pending"] = 0
 
     def become_new(self) -> None:
         """Take a new replica id: this store went back in time, or is a copy. Belongs in a transaction.
@@ -316,11 +326,18 @@ class Store:
         """This run changed something: advance the generation, once."""
         if self.bumped or self.dry:
             return
+        if not self.index.meta.get("marker_pending"):  # else the index is one ahead: writing the marker failed
+            with self.index.transaction():
+                self.index.meta["generation"] += 1
+                self.index.meta["marker_pending"] = 1
+        self._write_marker()
         self.bumped = True
-        with self.index.transaction():
-            self.index.meta["generation"] += 1
-            self.index.meta["marker_pending"] = 1
-        marker.write(self.maildir.fd, self.id, self.index.meta["generation"])
+
+    def _write_marker(self) -> None:
+        try:
+            marker.write(self.maildir.fd, self.id, self.index.meta["generation"])
+        except OSError as err:
+            raise fs.explain(err, "the marker could not be written") from err
 
     def end_run(self, verb: str, peer: str | None, status: int, counts: dict[str, int]) -> None:
         """Note the run when it changed something or failed. Durable on return."""
@@ -329,7 +346,8 @@ class Store:
         if self.bumped:
             self.vault.syncer.sync()
         with self.index.transaction():
-            self.index.meta["marker_pending"] = 0
+            if self.bumped:
+                self.index.meta["marker_pending"] = 0
             self.index.execute(
                 "INSERT INTO run VALUES (NULL, ?, ?, ?, ?, ?, ?)",
                 (self.began, clock.now(), verb, peer, status, packb(counts)),

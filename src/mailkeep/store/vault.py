@@ -36,13 +36,14 @@ class Vault:
 
     def __init__(self, state: bytes, mode: str, syncer: fs.Syncer) -> None:
         self.root = os.path.join(state, b"objects")
+        self._prefix = os.fsdecode(self.root) + "/"
         self.mode = mode
         self.syncer = syncer
-        self._made: set[bytes] = set()
+        self._made: set[int] = set()
 
     def path(self, content_id: bytes) -> bytes:
-        name = content_id.hex().encode()
-        return b"%b/%b/%b" % (self.root, name[:2], name)
+        name = content_id.hex()
+        return f"{self._prefix}{name[:2]}/{name}".encode(errors="surrogateescape")
 
     def stat(self, content_id: bytes) -> os.stat_result | None:
         """Of the object, or None where there is none."""
@@ -53,10 +54,10 @@ class Vault:
 
     def _place(self, content_id: bytes) -> bytes:
         path = self.path(content_id)
-        directory = os.path.dirname(path)
-        if directory not in self._made:
+        if content_id[0] not in self._made:
+            directory = os.path.dirname(path)
             os.makedirs(directory, 0o700, exist_ok=True)
-            self._made.add(directory)
+            self._made.add(content_id[0])
             self.syncer.note(directory)
         return path
 
@@ -96,12 +97,15 @@ class Vault:
             if not fs.is_same(os.lstat(path), st):
                 fs.unlink(path)
                 fs.link(name, path, src_dir_fd=directory)
-        if os.lstat(path).st_ino != st.st_ino:  # the name was given to another file since it was opened
+        os.fchmod(fd, OBJECT_MODE)
+        now = os.fstat(fd)
+        # One link more shows that it was this very file that was linked; else its name may have been given
+        # to another since it was opened.
+        if now.st_nlink != st.st_nlink + 1 and os.lstat(path).st_ino != st.st_ino:
             self._copy(fd, path, st)
             return None
-        os.fchmod(fd, OBJECT_MODE)
         self.syncer.note(path)
-        return os.fstat(fd)
+        return now
 
     def _copy(self, fd: int, path: bytes, st: os.stat_result) -> None:
         try:
