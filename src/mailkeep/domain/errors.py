@@ -193,11 +193,19 @@ class ConfigError(MailkeepError):
 
 
 class StoreBusy(MailkeepError):
-    """Another run holds the store's lock."""
+    """Another run holds the store's lock.
+
+    Attributes:
+        holder: Which lock, and which process has it, or empty.
+    """
 
     exit_code = EXIT_BUSY
     default_scope = "store"
     default_temporary = True
+
+    def __init__(self, what: str, *, holder: str = "", untouched: str = "", hint: str = "") -> None:
+        super().__init__(what, untouched=untouched, hint=hint)
+        self.holder = holder
 
 
 def printable(text: str | bytes) -> str:

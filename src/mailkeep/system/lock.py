@@ -37,16 +37,23 @@ class Lock:
             except BlockingIOError:
                 if time.monotonic() >= end:
                     holder = os.pread(fd, 200, 0).decode(errors="replace").strip()
+                    st = os.fstat(fd)
                     os.close(fd)
                     raise StoreBusy(
                         "another mailkeep run has this store" + (f" ({holder})" if holder else ""),
                         untouched="anything: the lock comes before the first step",
                         hint="wait for it to end, or use --wait 5m; the lock ends with its process, there is nothing to remove",
+                        holder=_name(st, holder.rpartition(" ")[2]),
                     ) from None
                 time.sleep(POLL_SECONDS)
         os.ftruncate(fd, 0)
         os.pwrite(fd, b"process %d" % os.getpid(), 0)
         self.fd = fd
+
+    @property
+    def name(self) -> str:
+        """Tells this lock, held by this process, from every other; without spaces."""
+        return _name(os.fstat(self.fd), str(os.getpid()))
 
     @property
     def held(self) -> bool:
@@ -56,3 +63,7 @@ class Lock:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def _name(st: os.stat_result, holder: str) -> str:
+    return f"{st.st_dev}.{st.st_ino}.{holder}"
