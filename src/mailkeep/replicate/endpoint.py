@@ -26,6 +26,7 @@ from mailkeep.domain.errors import DataError, InternalError, MailkeepError, Remo
 from mailkeep.domain.record import COPY_MAX, LAMPORT_MAX, LIVE, NAME, UID_MAX, VALIDITY, Register
 from mailkeep.replicate.view import View
 from mailkeep.rules.identity import FIRST, Side
+from mailkeep.system import fs
 from mailkeep.wire import frames
 
 TYPE_CHECKING = False
@@ -102,8 +103,11 @@ class Endpoint:
             return
         self.wire.feed(data)
         self.turns += 1
-        while not self.finished and (frame := self.wire.next_frame()) is not None:
-            self._dispatch(*frame)
+        try:
+            while not self.finished and (frame := self.wire.next_frame()) is not None:
+                self._dispatch(*frame)
+        except OSError as err:
+            raise fs.explain(err, "what the peer sent could not be stored") from err
 
     def _dispatch(self, kind: int, payload: bytes) -> None:
         if self._table_state != self.state:
@@ -133,6 +137,12 @@ class Endpoint:
 
     def produce(self) -> None:
         """Queue more to be sent, while there is room and anything to say."""
+        try:
+            self._produce()
+        except OSError as err:
+            raise fs.explain(err, "the session could not go on") from err
+
+    def _produce(self) -> None:
         while self.wire.queued < OUT_BYTES:
             if self.sending:
                 try:
@@ -575,7 +585,8 @@ class Received:
         if self.writer is not None:
             self.writer.abandon()
             self.writer = None
-        self.settle()
+        if not self.endpoint.store.vault.syncer.failed:
+            self.settle()
 
 
 FIRST_TOKENS = (FIRST,)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from mailkeep.domain.errors import DataError, printable
 from mailkeep.domain.flags import OLD, SYSTEM, unpack
@@ -215,19 +216,16 @@ class Apply:
         record.sub, record.base, record.info, record.ino, record.ctime = sub, base, info, st.st_ino, None
 
     def _check(self, content_id: bytes) -> None:
-        from hashlib import sha256
+        from mailkeep.store.vault import damaged
 
         fd = self.vault.open(content_id)
         try:
-            hashed = sha256()
-            while chunk := os.read(fd, fs.READ_BYTES):
-                hashed.update(chunk)
+            if _hash(fd) != content_id:
+                raise damaged(content_id)
+        except OSError as err:
+            raise damaged(content_id) from err  # one unreadable object must not stop the others
         finally:
             os.close(fd)
-        if hashed.digest() != content_id:
-            from mailkeep.store.vault import damaged
-
-            raise damaged(content_id)
 
     def _datable(self, path: bytes, st: os.stat_result, date: int) -> bool:
         """Whether the object's time is the record's INTERNALDATE, or may be set to it."""
@@ -332,16 +330,50 @@ class Apply:
         except FileNotFoundError:
             return
         for name in names:
-            path = os.path.join(self.trash, name)
-            content_id = bytes.fromhex(name.split(b".")[-1].decode()) if _is_aside(name) else b""
-            there = self.vault.stat(content_id) if content_id else None
-            st = os.lstat(path)
-            if there is not None and (there.st_dev, there.st_ino) == (st.st_dev, st.st_ino):
-                fs.unlink(path)
-            else:
+            if self._is_spare(name):
+                fs.unlink(os.path.join(self.trash, name))
+            elif not self._put_back(name):
                 os.makedirs(self.found, 0o700, exist_ok=True)
-                fs.rename(path, os.path.join(self.found, name))
+                fs.rename_noreplace(name, name, self._trash_fd(), fs.open_directory(self.found))
                 self.report.problems.append((printable(self.found), "holds a file that a crash left half removed; look at it"))
+
+    def _is_spare(self, name: bytes) -> bool:
+        """Whether a file in the trash has the bytes of the message that was to go, and the vault has them too.
+
+        Both are read: this happens after a crash only, and the file may be a copy, or rewritten meanwhile.
+        """
+        if not _is_aside(name):
+            return False
+        content_id = bytes.fromhex(name.partition(b".")[2].decode())
+        if not stat.S_ISREG(os.lstat(os.path.join(self.trash, name)).st_mode):
+            return False
+        try:
+            for path in (os.path.join(self.trash, name), self.vault.path(content_id)):
+                fd = os.open(path, fs.O_READ)
+                try:
+                    if _hash(fd) != content_id:
+                        return False
+                finally:
+                    os.close(fd)
+        except OSError:
+            return False
+        return True
+
+    def _put_back(self, name: bytes) -> bool:
+        """A file that is not what was to be removed belongs where it was: the next scan takes it in."""
+        row = None
+        if _is_aside(name):
+            row = self.ledger.execute(
+                "SELECT mailbox, sub, base, info FROM record WHERE no = ? AND sub != 0", (int(name.partition(b".")[0]),)
+            ).fetchone()
+        if row is None or self.ledger.boxes[row[0]].dir is None:
+            return False
+        try:
+            directory = self.maildir.open(self.ledger.boxes[row[0]].dir or b"", SUBS[row[1]])
+            fs.rename_noreplace(name, row[2] + (row[3] or b""), self._trash_fd(), directory)
+        except OSError:
+            return False
+        return True
 
     # --- directories
 
@@ -493,6 +525,15 @@ class Apply:
 
 class _Waits(Exception):
     """A file is not as the index has it: left alone until a scan has seen it."""
+
+
+def _hash(fd: int) -> bytes:
+    from hashlib import sha256
+
+    hashed = sha256()
+    while chunk := os.read(fd, fs.READ_BYTES):
+        hashed.update(chunk)
+    return hashed.digest()
 
 
 def _is_aside(name: bytes) -> bool:

@@ -127,12 +127,13 @@ class Syncer:
     One syncfs(2) for a batch, through a descriptor opened before the batch, where that call is known to
     report write-back errors; elsewhere the files and directories that were noted are fsynced one by one.
     An error means that the state of the whole batch is unknown: write it again from its source; a second
-    sync would say that all is well (measured).
+    sync would say that all is well (measured). So once one has failed, all later ones of this object do.
     """
 
     def __init__(self, directory: bytes) -> None:
         self.fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.whole = _can_syncfs(directory)
+        self.failed = False
         self.paths: list[bytes] = []
         self.directories: set[bytes] = set()
 
@@ -149,6 +150,8 @@ class Syncer:
             StorageError: It may not be; nothing of the batch may be relied on.
         """
         try:
+            if self.failed:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
             if self.whole:
                 if libc().syncfs(self.fd) != 0:
                     import ctypes
@@ -161,6 +164,7 @@ class Syncer:
                 for path in sorted(self.directories):
                     _fsync(path)
         except OSError as err:
+            self.failed = True
             raise StorageError(
                 f"what was just written could not be made durable: {os.strerror(err.errno or errno.EIO)}",
                 untouched="nothing that was acknowledged before; this batch will be written again from its source",

@@ -1,0 +1,327 @@
+"""Small stores in a directory, sessions between them in one process, and a crash or an error at any step."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import apsw
+import pytest
+
+from mailkeep.replicate.channel import connect
+from mailkeep.replicate.initiator import Initiator, Stale
+from mailkeep.replicate.responder import Responder
+from mailkeep.store import index as index_module
+from mailkeep.store.store import Store
+from mailkeep.system import fs, lock
+from mailkeep.wire.layouts import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from _pytest.monkeypatch import MonkeyPatch
+
+    from mailkeep.rules.guard import Limits
+    from mailkeep.store.scan import Report
+
+OLD = 1_700_000_000
+"""When the messages of these tests were delivered: long ago, so that no file counts as young."""
+
+
+class Side:
+    """One Maildir and its state directory; the store is opened for each run, as the command line does it."""
+
+    def __init__(
+        self, base: Path, name: str, layout: Layout | None = None, limits: Limits | None = None
+    ) -> None:
+        self.name = name
+        self.root = os.fsencode(base / name)
+        self.state = os.fsencode(base / f"{name}.state")
+        self.layout = layout or Layout()
+        self.limits = limits
+        self.count = 0
+        if self.layout.inbox_at_root:
+            self.mailbox(b"")
+        else:
+            os.makedirs(self.root)
+
+    def create(self) -> Side:
+        store = Store.create(self.root, self.state, self.layout, self.limits)
+        store.scan()
+        store.end_run("init", None, 0, {})
+        store.close()
+        return self
+
+    def open(self, **more: Any) -> Store:
+        return Store.open(self.root, self.state, self.limits, **more)
+
+    def scan(self) -> Report:
+        store = self.open()
+        try:
+            report = store.scan()
+            store.end_run("sync", None, 0, {})
+        finally:
+            store.close()
+        return report
+
+    # --- what a mail program does
+
+    def path(self, *parts: bytes) -> bytes:
+        return os.path.join(self.root, *parts)
+
+    def mailbox(self, directory: bytes) -> None:
+        for sub in (b"tmp", b"new", b"cur"):
+            os.makedirs(self.path(directory, sub), exist_ok=True)
+
+    def deliver(
+        self, directory: bytes, text: bytes, flags: str | None = None, *, name: bytes | None = None
+    ) -> bytes:
+        """Put a message there; its path. Without flags it lies in new/."""
+        self.count += 1
+        base = name or b"%d.M%dP1.%b" % (OLD + self.count, self.count, self.name.encode())
+        where = (b"new", base) if flags is None else (b"cur", base + b":2," + flags.encode())
+        path = self.path(directory, *where)
+        with open(path, "xb") as file:
+            file.write(text)
+        os.utime(path, (OLD + self.count, OLD + self.count))
+        return path
+
+    # --- what is there
+
+    def files(self) -> list[bytes]:
+        """Paths of all messages, below the root."""
+        out = []
+        for at, _, names in os.walk(self.root):
+            if os.path.basename(at) in (b"cur", b"new"):
+                out += [
+                    os.path.relpath(os.path.join(at, n), self.root) for n in names if not n.startswith(b".")
+                ]
+        return sorted(out)
+
+    def shown(self) -> list[tuple[str, str, str]]:
+        """(directory, flags, content) of every message that a mail program shows."""
+        out = []
+        for path in self.files():
+            directory, sub, name = (b"/" + path).rsplit(b"/", 2)
+            flags = name.partition(b":2,")[2].decode() if sub == b"cur" else "new"
+            with open(self.path(path), "rb") as file:
+                out.append((directory[1:].decode(), flags, file.read().decode()))
+        return sorted(out)
+
+    def texts(self) -> list[str]:
+        return sorted(text for _, _, text in self.shown())
+
+    def kept(self) -> set[str]:
+        """Every content in Maildir, vault, trash and lost+found."""
+        out = {text for _, _, text in self.shown()}
+        for at, _, names in os.walk(self.state):
+            for name in names:
+                if os.path.basename(os.path.dirname(at)) == b"objects" or os.path.basename(at) in (
+                    b"trash",
+                    b"lost+found",
+                ):
+                    with open(os.path.join(at, name), "rb") as file:
+                        out.add(file.read().decode(errors="replace"))
+        return out
+
+    def at_rest(self) -> None:
+        """Nothing half done: journal, trash and the found are empty, digests are what the records say."""
+        from mailkeep.rules.digest import MODULUS, contribution
+
+        store = self.open()
+        try:
+            assert not store.journal(), f"{self.name}: the journal is not empty"
+            for directory in (b"trash", b"lost+found"):
+                path = os.path.join(self.state, directory)
+                assert not os.path.isdir(path) or not os.listdir(path), (
+                    self.name,
+                    directory,
+                    os.listdir(path),
+                )
+            for box in store.ledger.boxes.values():
+                rows = list(store.ledger.records("mailbox = ? AND live", (box.no,)))
+                assert box.count == len(rows)
+                total = sum(
+                    contribution(store.ledger.content_id(r.content), r.copy, r.uid, r.flags) for r in rows
+                )
+                assert box.sum == total % MODULUS
+            live = store.index.execute("SELECT count(*) FROM record WHERE live").fetchone()[0]
+            assert live == len(self.files()), f"{self.name}: {live} live records, {len(self.files())} files"
+            for (content_id,) in list(store.index.execute("SELECT id FROM content WHERE kept")):
+                assert hashlib.sha256(store.vault.read(bytes(content_id))).digest() == content_id
+        finally:
+            store.close()
+
+
+class Session:
+    """What one session did, on both sides."""
+
+    def __init__(self, initiator: Initiator, responder: Responder, scans: tuple[Report, Report]) -> None:
+        self.initiator, self.responder, self.scans = initiator, responder, scans
+
+
+def sync(a: Side, b: Side, between: Callable[[], None] | None = None) -> Session:
+    """One session; `between` is called after both scans. A stale side begins again, as the command line does."""
+    for _ in range(3):
+        try:
+            return _session(a, b, between)
+        except Stale:
+            store = a.open()
+            with store.index.transaction():
+                store.become_new()
+            store.bump()
+            store.end_run("sync", None, 0, {})
+            store.close()
+    raise AssertionError("always stale")
+
+
+def _session(a: Side, b: Side, between: Callable[[], None] | None) -> Session:
+    first = a.open()
+    try:
+        second = b.open()
+        try:
+            scans = (first.scan(), second.scan())
+            if between is not None:
+                between()
+            initiator, responder = Initiator(first, b.name), Responder(second)
+            initiator.wire.greet()
+            responder.wire.greet()
+            initiator.start()
+            try:
+                connect(initiator, responder)
+            except Exception:
+                initiator.received.abandon()
+                responder.received.abandon()
+                raise
+            first.end_run("sync", b.name, 0, {})
+            second.end_run("serve", a.name, 0, {})
+            return Session(initiator, responder, scans)
+        finally:
+            second.close()
+    finally:
+        first.close()
+
+
+def settle(a: Side, b: Side, most: int = 8) -> None:
+    """Sync until there is nothing to do."""
+    for _ in range(most):
+        session = sync(a, b)
+        if session.initiator.same and not any(report.changed or report.unknown for report in session.scans):
+            return
+    raise AssertionError("no rest after several sessions")
+
+
+# --- faults at steps
+
+
+SQLITE_SAYS = {
+    errno.ENOSPC: apsw.FullError,
+    errno.EIO: apsw.IOError,
+    errno.EMFILE: apsw.CantOpenError,
+    errno.EROFS: apsw.ReadOnlyError,
+}
+
+
+class Crash(BaseException):
+    """The machine stops here. Nothing of ours may catch it."""
+
+
+class Steps:
+    """Counts the steps that change a disk, and does something at one of them.
+
+    Attributes:
+        names: What each step was.
+    """
+
+    def __init__(self, at: int = -1, fault: BaseException | None = None, *, after: bool = False) -> None:
+        self.at, self.fault, self.after = at, fault, after
+        self.names: list[str] = []
+        self.hit = ""
+        self.connections: list[Any] = []
+        self.locks: list[Any] = []
+
+    def wrap(
+        self, name: str, function: Callable[..., Any], counts: Callable[..., bool] | None = None
+    ) -> Callable[..., Any]:
+        def step(*args: Any, **kwargs: Any) -> Any:
+            if counts is not None and not counts(*args, **kwargs):
+                return function(*args, **kwargs)
+            if self.hit and isinstance(self.fault, Crash):
+                raise self.fault  # the machine has stopped: clean-up code does not run
+            number = len(self.names)
+            self.names.append(name)
+            fault = self.fault
+            if name == "commit" and isinstance(fault, OSError):
+                fault = SQLITE_SAYS[fault.errno or 0](str(fault))
+            if number == self.at and not self.after and fault is not None:
+                self.hit = name
+                if name == "commit" and not isinstance(fault, Crash):
+                    with (
+                        pytest.MonkeyPatch.context() as patch
+                    ):  # the COMMIT itself fails, with its transaction open
+                        patch.setattr(args[0], "_commit", _raiser(fault))
+                        return function(*args, **kwargs)
+                raise fault
+            value = function(*args, **kwargs)
+            if number == self.at and self.after and fault is not None:
+                self.hit = name
+                raise fault
+            return value
+
+        return step
+
+    def stop(self) -> None:
+        """Let go of everything that the dead process had open."""
+        for connection in self.connections:
+            connection.close(True)
+        for held in self.locks:
+            held.release()
+
+    @contextmanager
+    def installed(self, patch: MonkeyPatch) -> Iterator[Steps]:
+        with patch.context() as m:
+            for name in ("link", "unlink", "rename", "rename_noreplace", "rmdir", "fsync"):
+                m.setattr(fs, name, self.wrap(name, getattr(fs, name)))
+            m.setattr(fs.Syncer, "sync", self.wrap("sync", fs.Syncer.sync))
+            m.setattr(os, "mkdir", self.wrap("mkdir", os.mkdir))
+            m.setattr(os, "utime", self.wrap("utime", os.utime))
+            m.setattr(os, "fchmod", self.wrap("fchmod", os.fchmod))
+            m.setattr(os, "open", self.wrap("create", os.open, _creates))
+            m.setattr(
+                index_module.Index,
+                "_end",
+                self.wrap("commit", index_module.Index._end, lambda i, failed: i._depth == 1 and not failed),
+            )
+            m.setattr(index_module, "_connect", self._tracked(index_module._connect))
+            acquire = lock.Lock.acquire
+
+            def tracked(this: lock.Lock, wait_seconds: float = 0) -> None:
+                acquire(this, wait_seconds)
+                self.locks.append(this)
+
+            m.setattr(lock.Lock, "acquire", tracked)
+            yield self
+
+    def _tracked(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def connect_(*args: Any, **kwargs: Any) -> Any:
+            connection = function(*args, **kwargs)
+            self.connections.append(connection)
+            return connection
+
+        return connect_
+
+
+def _raiser(fault: BaseException) -> Callable[..., Any]:
+    def fails(*args: Any) -> None:
+        raise fault
+
+    return fails
+
+
+def _creates(path: Any, flags: int, *rest: Any, **more: Any) -> bool:
+    name = os.path.basename(path) if isinstance(path, bytes) else b""
+    return bool(flags & os.O_CREAT) and name not in (b".clock", b"lock")
