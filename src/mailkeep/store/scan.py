@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mailkeep.store.ledger import Ledger, Mailbox, Record
     from mailkeep.store.maildir import Maildir, Stamp
     from mailkeep.store.vault import Vault
+    from mailkeep.system.parallel import Share
 
 BATCH = 4000
 """Files taken in by one transaction: large enough that its syncs do not count, small in memory."""
@@ -61,17 +62,27 @@ class Report:
         return bool(self.added or self.expunged or self.flagged or self.moved or self.held or self.mailboxes or self.put_back)
 
 
+class Stat:
+    """What a reader saw of a file: the part of os.stat_result that is needed."""
+
+    __slots__ = ("st_ctime_ns", "st_dev", "st_ino", "st_mtime_ns", "st_nlink", "st_size")
+
+    def __init__(self, dev: int, ino: int, size: int, mtime_ns: int, ctime_ns: int, nlink: int) -> None:
+        self.st_dev, self.st_ino, self.st_size = dev, ino, size
+        self.st_mtime_ns, self.st_ctime_ns, self.st_nlink = mtime_ns, ctime_ns, nlink
+
+
 class Found:
     """A file whose content is known, waiting for its transaction."""
 
     __slots__ = ("base", "box", "content", "content_id", "info", "linked", "record", "size", "st", "sub", "young")
 
-    def __init__(self, box: Mailbox, sub: int, base: bytes, info: bytes, st: os.stat_result, record: int | None) -> None:
+    def __init__(self, box: Mailbox, sub: int, base: bytes, info: bytes, st: os.stat_result | Stat, record: int | None) -> None:
         self.box, self.sub, self.base, self.info, self.st, self.record = box, sub, base, info, st, record
         self.content: int | None = None
         self.content_id = b""
         self.size = st.st_size
-        self.linked: os.stat_result | None = None
+        self.linked: os.stat_result | Stat | None = None
         self.young = 0
 
 
@@ -110,6 +121,8 @@ class Scan:
         """mailbox -> record number -> (base, sub) of files that a listing lacked."""
         self.batch: list[Found] = []
         self.flag_changes: list[tuple[int, int, bytes, bytes, int]] = []
+        self.unread: list[tuple[Mailbox, int, bytes, bytes]] = []
+        self.share: Share | None = None
         self.rewritten: set[int] = set()
         self.learned: list[tuple[int, int, int]] = []
         """(ctime, young, record number) of files that a second look found unchanged."""
@@ -128,6 +141,13 @@ class Scan:
         Raises:
             MailkeepError: Nothing was concluded from what could not be read.
         """
+        try:
+            return self._run()
+        finally:
+            if self.share is not None:
+                self.share.abandon()
+
+    def _run(self) -> Report:
         gone = self._mailboxes()
         wanted = self._changed()
         if wanted:
@@ -136,6 +156,8 @@ class Scan:
             self._list(box, stamps)
             if len(self.batch) + len(self.flag_changes) >= BATCH:
                 self._write_batch()
+        while self.unread or self.share is not None:
+            self._read_ahead(BATCH)
         self._look_again()
         for no in gone:
             self.missing[no] = {
@@ -299,6 +321,11 @@ class Scan:
         self.flag_changes += comparison.moved
         for no, sub, base, info in comparison.replaced:
             self._identify(box, sub, base, info, no)
+        if self.weak and not self.dry:
+            self.unread += [(box, sub, base, info) for sub, base, info, _ in comparison.appeared]
+            while len(self.unread) >= BATCH:
+                self._read_ahead(BATCH)
+            return
         for sub, base, info, _ in comparison.appeared:
             self._identify(box, sub, base, info, None)
             if len(self.batch) >= BATCH and not self.missing.get(box.no):
@@ -413,6 +440,64 @@ class Scan:
             return
         found.linked = self.vault.adopt(found.content_id, fd, name, directory, st, kept=bool(row and row[1]))
 
+    # --- the first index: several processes read
+
+    def _read_ahead(self, count: int) -> None:
+        """Give the next files to the readers, and meanwhile write what they read before."""
+        before, self.share = self.share, None
+        jobs, self.unread = self.unread[:count], self.unread[count:]
+        if jobs:
+            from mailkeep.system.parallel import Share, workers
+
+            self.vault.make_places()
+            self.share = Share(self._read_one, jobs, workers())
+        if before is not None:
+            for (box, sub, base, info), result in zip(before.jobs, before.results(), strict=True):
+                if result is None:
+                    self._identify(box, sub, base, info, None)  # a copy of another, or trouble: one at a time
+                    continue
+                content_id, *numbers = result
+                st = Stat(*numbers[:6])
+                found = Found(box, sub, base, info, st, None)
+                found.content_id, found.linked = content_id, Stat(*numbers[:4], numbers[6], numbers[5])
+                if self._now_ns < max(st.st_mtime_ns, st.st_ctime_ns) + YOUNG_NS:
+                    found.young = 1
+                self.batch.append(found)
+                self.report.read += 1
+            if self.batch:
+                self._write_batch()
+            if self.progress is not None:
+                self.progress("read", self.report.read)
+
+    def _read_one(self, job: tuple[Mailbox, int, bytes, bytes]) -> tuple[object, ...] | None:
+        """In a reader: hash a file and link it into the vault; None when anything is out of the ordinary."""
+        from hashlib import sha256
+
+        box, sub, base, info = job
+        assert box.dir is not None
+        name = base + info
+        try:
+            directory = self.maildir.open(box.dir, SUBS[sub])
+            fd = os.open(name, fs.O_READ, dir_fd=directory)
+        except OSError:
+            return None
+        try:
+            st = os.fstat(fd)
+            if not fs.is_regular(st) or st.st_size >= fs.READ_BYTES:
+                return None
+            data = os.read(fd, st.st_size + 1)
+            if len(data) != st.st_size:
+                return None
+            content_id = sha256(data).digest()
+            now = self.vault.adopt_new(content_id, fd, name, directory, st)
+            if now is None or (now.st_size, now.st_mtime_ns) != (st.st_size, st.st_mtime_ns):
+                return None
+            return (content_id, st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_nlink, now.st_ctime_ns)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
     # --- writing
 
     def _write_batch(self) -> None:
@@ -448,6 +533,9 @@ class Scan:
         rest: list[Found] = []
         fresh: dict[bytes, Found] = {}
         for found in batch:
+            if found.content is None:  # another of this scan may have brought the content since it was looked for
+                row = self.index.execute("SELECT no FROM content WHERE id = ?", (found.content_id,)).fetchone()
+                found.content = None if row is None else row[0]
             if found.content is not None or found.record is not None or found.content_id in fresh:
                 rest.append(found)
             else:
@@ -554,7 +642,7 @@ class Scan:
         if record.live:
             record.hold = None
 
-    def _set_file(self, record: Record, found: Found, st: os.stat_result) -> None:
+    def _set_file(self, record: Record, found: Found, st: os.stat_result | Stat) -> None:
         record.sub, record.base, record.info, record.ino = found.sub, found.base, found.info, st.st_ino
         record.mtime, record.ctime, record.young = st.st_mtime_ns, st.st_ctime_ns, found.young
         self.ledger.set_file(record)

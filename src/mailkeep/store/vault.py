@@ -90,6 +90,31 @@ class Vault:
         self._copy(fd, path, st)
         return None
 
+    def make_places(self) -> None:
+        """Make all object directories, before several processes put objects into them."""
+        for first in range(256):
+            if first not in self._made:
+                self._place(bytes([first]) * 32)
+
+    def adopt_new(
+        self, content_id: bytes, fd: int, name: bytes, directory: int, st: os.stat_result
+    ) -> os.stat_result | None:
+        """As `adopt`, by hard link alone, of a content that has no object yet; None: it has, or cannot be linked."""
+        if self.mode != LINK:
+            return None
+        path = self.path(content_id)
+        try:
+            fs.link(name, path, src_dir_fd=directory)
+        except OSError:
+            return None
+        os.fchmod(fd, OBJECT_MODE)
+        now = os.fstat(fd)
+        if now.st_nlink != st.st_nlink + 1 or os.lstat(path).st_ino != st.st_ino:
+            fs.unlink(path)
+            return None
+        self.syncer.note(path)
+        return now
+
     def _link(self, path: bytes, fd: int, name: bytes, directory: int, st: os.stat_result) -> os.stat_result | None:
         try:
             fs.link(name, path, src_dir_fd=directory)
