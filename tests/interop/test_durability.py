@@ -54,24 +54,19 @@ def events(trace: Path, home: Path) -> Iterator[tuple[str, str]]:
             yield MARKER, args
 
 
-def trace(machine: Machine, directory: Path, *words: str) -> list[Path]:
-    """Run mailkeep under strace; a trace for each process."""
-    directory.mkdir()
-    strace = program("strace")
-    prefix = [strace, "-f", "-ff", "-y", "-s", "500", "-e", f"trace={CALLS}", "-o", str(directory / "trace")]
+def trace(machine: Machine, file: Path, *words: str) -> Path:
+    """Run mailkeep under strace; what all of its processes did, in the order of time."""
+    prefix = [program("strace"), "-f", "-y", "-s", "500", "-e", f"trace={CALLS}", "-o", str(file)]
     done = subprocess.run(
         [*prefix, str(machine.bin / "mailkeep"), *words],
         env=machine.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for file in directory.iterdir():  # with -ff the process id is in the file's name, not in its lines
-        pid = file.name.rpartition(".")[2]
-        file.write_text("".join(f"{pid} {line}\n" for line in file.read_text(errors="replace").splitlines()))
-    return sorted(directory.iterdir())
+    return file
 
 
-def what(paths: list[Path], home: Path) -> list[str]:
-    return [event for path in paths for event, _ in events(path, home)]
+def what(file: Path, home: Path) -> list[str]:
+    return [event for event, _ in events(file, home)]
 
 
 def assert_synced_before_commit(seen: list[str]) -> None:
@@ -92,8 +87,8 @@ def two(laptop: Machine, server: Machine) -> tuple[Machine, Machine]:
 
 def test_first_sync_is_durable_in_groups(two: tuple[Machine, Machine], tmp_path: Path) -> None:
     laptop, server = two
-    traces = trace(laptop, tmp_path / "init", "init", "--store", "mail", str(laptop.mail))
-    seen = what(traces, laptop.home)
+    traced = trace(laptop, tmp_path / "init", "init", "--store", "mail", str(laptop.mail))
+    seen = what(traced, laptop.home)
     assert seen.count(WRITE) == COUNT
     assert_synced_before_commit(seen)
     assert seen.count(SYNCFS) + seen.count(FSYNC) + seen.count(COMMIT) < COUNT / 4, "no sync per message"
@@ -102,9 +97,9 @@ def test_first_sync_is_durable_in_groups(two: tuple[Machine, Machine], tmp_path:
 
     server.mailkeep("init", "--store", "mail", server.mail)
     laptop.mailkeep("peer", "add", "server", "--command", f"{server.bin}/mailkeep serve --store mail")
-    traces = trace(laptop, tmp_path / "sync", "sync")
+    traced = trace(laptop, tmp_path / "sync", "sync")
     assert len(contents(server.mail)) == COUNT
-    seen = what(traces, server.home)
+    seen = what(traced, server.home)
     assert seen.count(WRITE) == COUNT
     assert seen.count(NAME) == COUNT
     assert_synced_before_commit(seen)
@@ -131,8 +126,8 @@ def test_nothing_to_do_syncs_nothing(two: tuple[Machine, Machine], tmp_path: Pat
         laptop.sync()
     laptop.run(["sleep", "2.1"])
     laptop.sync()
-    traces = trace(laptop, tmp_path / "noop", "sync")
+    traced = trace(laptop, tmp_path / "noop", "sync")
     for machine in two:
-        seen = what(traces, machine.home)
+        seen = what(traced, machine.home)
         assert set(seen) <= {COMMIT}, seen
         assert seen.count(COMMIT) == 0, seen
