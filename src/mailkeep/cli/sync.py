@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-from mailkeep.cli.run import Options, Output, Place, find, no_peers, open_store
+from mailkeep.cli.run import Options, Output, Place, error_table, find, no_peers, open_store
 from mailkeep.domain.errors import (
     EXIT_DONE,
     EXIT_HELD,
     EXIT_SKIPPED,
+    ConfigError,
     MailkeepError,
     PeerUnavailable,
     StoreBusy,
@@ -19,9 +20,8 @@ from mailkeep.domain.errors import (
     printable,
     worst_exit_code,
 )
-from mailkeep.replicate.channel import drive
-from mailkeep.replicate.initiator import Initiator, Stale
-from mailkeep.replicate.view import BOTH, View
+from mailkeep.rules.identity import Stale
+from mailkeep.store.gate import take_lock
 from mailkeep.system import clock
 from mailkeep.system.process import Child
 from mailkeep.wire.frames import Wire
@@ -30,6 +30,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from mailkeep.replicate.initiator import Initiator
+    from mailkeep.replicate.view import View
     from mailkeep.store.scan import Report
     from mailkeep.store.store import Store
     from mailkeep.system.lock import Lock
@@ -53,7 +55,7 @@ class Target:
 
     @property
     def direction(self) -> str:
-        return BOTH if self.settings is None else self.settings.direction
+        return "both" if self.settings is None else self.settings.direction
 
     @property
     def timeout(self) -> float:
@@ -74,7 +76,7 @@ def sync(options: Options) -> int:
         try:
             result = run.session(target)
         except (MailkeepError, OSError) as err:
-            result = {"peer": target.name, "exit": exit_code_of(err), "error": describe(err)}
+            result = {"peer": target.name, "exit": exit_code_of(err), "error": error_table(err)}
             print(describe(err), file=sys.stderr)
             if isinstance(err, StoreBusy) and not run.opened:
                 codes.append(exit_code_of(err))
@@ -143,15 +145,13 @@ class Run:
             self.store = None
 
     def _once(self, target: Target) -> dict[str, Any]:
-        from mailkeep.store.store import Store as Opened
-
         lock: Lock | None = None
         place, options = self.place, self.options
         if place.settings is None and not os.path.exists(os.path.join(place.state, b"index.db")):
             open_store(place, create=True).close()
-        lock = Opened.take_lock(place.root, place.state, options.wait)
+        lock = take_lock(place.root, place.state, options.wait)
         wire = Wire()
-        wire.greet(dry=str(int(options.dry)))
+        wire.greet(dry=str(int(options.dry)), lock=lock.name)
         try:
             child = _spawn(target)
         except BaseException:
@@ -163,6 +163,9 @@ class Run:
         except OSError:
             pass  # it is gone already; what it said, and its exit status, tell why
         out.clear()
+        from mailkeep.replicate.channel import drive  # loaded while the peer starts
+        from mailkeep.replicate.initiator import Initiator
+
         try:
             self.store = store = open_store(place, dry=options.dry, lock=lock)
             self.opened = True
@@ -170,14 +173,21 @@ class Run:
             began = clock.monotonic()
             report = store.scan()
             self._scanned(report)
-            view = _view(target)
+            view = view_of(target.settings)
+            _check_map(store, view, target)
             initiator = Initiator(
                 store, target.name, direction=target.direction, dry=options.dry, view=view, force=options.force, wire=wire,
                 accept_approvals=target.settings is None or target.settings.accept_approvals,
             )  # fmt: skip
             initiator.start()
             try:
-                drive(initiator, child.stdout, child.stdin, timeout_seconds=target.timeout, until=lambda: initiator.finished)
+                drive(
+                    initiator,
+                    child.stdout,
+                    child.stdin,
+                    timeout_seconds=target.timeout,
+                    until=lambda: initiator.finished,
+                )
                 if not initiator.finished:
                     initiator.closed()
             except BaseException:
@@ -226,7 +236,8 @@ class Run:
         codes = [EXIT_DONE, initiator.remote.get("status", EXIT_DONE)]
         if problems or report.problems or report.unknown:
             codes.append(EXIT_SKIPPED)
-        if here.get("held") or report.held or store.index.execute("SELECT 1 FROM hold LIMIT 1").fetchone():
+        archive = target.direction == "archive"
+        if (here.get("held") and not archive) or report.held or _alarms(store):
             codes.append(EXIT_HELD)
         status = worst_exit_code(codes)
         store.end_run("sync", target.name, status, {**{"here " + k: v for k, v in here.items()}, **there})
@@ -314,6 +325,14 @@ def this_program() -> list[str]:
     return [sys.executable, "-c", "from mailkeep.cli.main import entry; entry()"]
 
 
+def _alarms(store: Store) -> bool:
+    if store.index.execute("SELECT 1 FROM hold LIMIT 1").fetchone() is None:
+        return False
+    from mailkeep.store.holds import alarms
+
+    return alarms(store.ledger)
+
+
 def _spawn(target: Target) -> Child:
     try:
         return Child(target.argv)
@@ -343,13 +362,17 @@ def _why(err: PeerUnavailable, child: Child, target: Target) -> PeerUnavailable:
         )
     if status is not None and status < 0:
         return PeerUnavailable(
-            f"{err.what}: {printable(program)} was ended by signal {-status}", untouched=err.untouched, hint=err.hint
+            f"{err.what}: {printable(program)} was ended by signal {-status}",
+            untouched=err.untouched,
+            hint=err.hint,
         )
     return err
 
 
-def _view(target: Target) -> View:
-    peer = target.settings
+def view_of(peer: PeerSettings | None) -> View:
+    """Which mailboxes a peer gets, under which names."""
+    from mailkeep.replicate.view import View
+
     if peer is None or not (peer.include or peer.exclude or peer.map):
         return View()
     from mailkeep.wire.patterns import NameMap, Patterns
@@ -360,11 +383,32 @@ def _view(target: Target) -> View:
     return View(patterns, NameMap(peer.map.items()) if peer.map else None)
 
 
+def _check_map(store: Store, view: View, target: Target) -> None:
+    """A name map without a way back would make one mailbox of two: no session begins with it."""
+    if view.names is None:
+        return
+    from mailkeep.domain.names import MailboxName
+
+    names = [MailboxName.parse(box.name) for box in store.ledger.alive() if view.shows(box)]
+    problems = view.names.problems(names)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ConfigError(
+            f"the name map of the peer {target.name} has no way back: {problems[0]}{more}",
+            untouched="anything on either side",
+            hint="correct the map of that peer in the configuration; mailkeep check shows all of it",
+        )
+
+
 def _touch(state: bytes, peer: str) -> None:
     """When a peer was last met without an error: a file's time, so that a run with nothing to do writes no index."""
     directory = os.path.join(state, b"met")
     try:
-        fd = os.open(os.path.join(directory, os.fsencode(peer.replace("/", "_"))), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(
+            os.path.join(directory, os.fsencode(peer.replace("/", "_"))),
+            os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC,
+            0o600,
+        )
     except FileNotFoundError:
         os.mkdir(directory, 0o700)
         return _touch(state, peer)
@@ -382,5 +426,3 @@ def _hook(place: Place, kind: str, output: Output, result: dict[str, Any]) -> No
         from mailkeep.cli.hooks import run_hook
 
         run_hook(kind, command, place, output, result)
-
-

@@ -21,7 +21,7 @@ from mailkeep.domain.errors import (
 from mailkeep.domain.record import LAMPORT_MAX
 from mailkeep.replicate.endpoint import Endpoint
 from mailkeep.replicate.view import APPEND, ARCHIVE, BOTH, FULL, PULL, PUSH, READ, View
-from mailkeep.rules.identity import FIRST, stale
+from mailkeep.rules.identity import FIRST, Stale, stale
 from mailkeep.system import clock
 from mailkeep.wire import frames
 
@@ -37,10 +37,6 @@ GREETED, HELLO, NEWS, WHOLE, CONTENTS, COMMITTED, APPLIED, DONE = range(8)
 TOKENS_MAX = 100
 SUSPICIOUS_ABOVE, SUSPICIOUS_SHARE = 20, 0.5
 """A one-way run whose source has less than half of the target's messages is refused above this many."""
-
-
-class Stale(Exception):
-    """This store must take a new id and begin again."""
 
 
 class Initiator(Endpoint):

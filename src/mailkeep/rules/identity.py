@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     Token = tuple[int, bytes]
 
 
+class Stale(Exception):
+    """This store must take a new id and begin the session again."""
+
+
 class Side:
     """What one side says: its id, its own lamport, the tokens it keeps for the other, and of the other."""
 

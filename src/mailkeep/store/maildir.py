@@ -9,6 +9,7 @@ import os
 import stat
 
 from mailkeep.domain.errors import NoInput, printable
+from mailkeep.store.gate import missing_root
 from mailkeep.system import fs
 from mailkeep.wire import dovecotkeywords
 from mailkeep.wire.layouts import FS
@@ -217,11 +218,3 @@ class Maildir:
 
 def stamp_of(st: os.stat_result) -> Stamp:
     return [st.st_ino, st.st_mtime_ns, st.st_ctime_ns]
-
-
-def missing_root(root: bytes) -> NoInput:
-    return NoInput(
-        f"the Maildir {printable(root)} is not there",
-        untouched="anything: a root that is missing says nothing about its mail",
-        hint="mount it or correct the path in the configuration, then run the same command again",
-    )

@@ -334,11 +334,11 @@ class Scan:
     def _look_again(self) -> None:
         """Stat what was young last time, and a slice of all files."""
         if not self._now_ns:
-            young = self.index.execute("SELECT 1 FROM record WHERE young = 1 LIMIT 1").fetchone()
+            young = self.index.execute("SELECT 1 FROM record WHERE young AND young = 1 LIMIT 1").fetchone()
             if young:
                 self._now_ns = fs.now_of(self.state)
         columns = "SELECT r.no, r.mailbox, r.sub, r.base, r.info, r.ino, r.mtime, r.ctime, c.size FROM record r JOIN content c ON c.no = r.content"
-        rows = list(self.index.execute(f"{columns} WHERE r.young = 1 AND r.sub != 0"))
+        rows = list(self.index.execute(f"{columns} WHERE r.young AND r.young = 1 AND r.sub != 0"))
         last = self.index.execute("SELECT max(no) FROM record").fetchone()[0]
         if last:
             start = int.from_bytes(clock.random_bytes(4), "big") % last

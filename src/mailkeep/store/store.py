@@ -16,9 +16,10 @@ from msgpack import packb
 from mailkeep.domain.errors import EXIT_DONE, NoInput, StorageError, UsageError, printable
 from mailkeep.rules.guard import Limits
 from mailkeep.store import marker
+from mailkeep.store.gate import INDEX, LOCK, take_lock
 from mailkeep.store.index import Index
 from mailkeep.store.ledger import Ledger
-from mailkeep.store.maildir import Maildir, missing_root
+from mailkeep.store.maildir import Maildir
 from mailkeep.store.scan import Report, Scan
 from mailkeep.store.vault import COPY, Vault
 from mailkeep.system import clock, fs
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailkeep.store.apply import Applied
-
-INDEX, LOCK = b"index.db", b"lock"
-
 
 class Store:
     """An open store. Holds the lock until `close`.
@@ -81,7 +79,7 @@ class Store:
             StorageError: The index is damaged.
         """
         if lock is None:
-            lock = cls.take_lock(root, state, wait_seconds)
+            lock = take_lock(root, state, wait_seconds)
         try:
             index = Index.open(os.fsdecode(os.path.join(state, INDEX)))
             store = cls(root, state, lock, index, limits or Limits())
@@ -95,22 +93,6 @@ class Store:
             lock.release()
             raise
         return store
-
-    @staticmethod
-    def take_lock(root: bytes, state: bytes, wait_seconds: float = 0) -> Lock:
-        """The store's lock: before any side effect, on this side or on a peer.
-
-        Raises:
-            NoInput, StorageError: There is no such root or store.
-            StoreBusy: Another run has it.
-        """
-        require(root, state)
-        lock = Lock(os.path.join(state, LOCK))
-        try:
-            lock.acquire(wait_seconds)
-        except OSError as err:
-            raise fs.explain(err, "the store's lock cannot be taken") from err
-        return lock
 
     @classmethod
     def create(
@@ -185,7 +167,7 @@ class Store:
             NoInput, StoreBusy, StorageError: As for `open`.
             DataError: The root is another store's.
         """
-        lock = cls.take_lock(root, state)
+        lock = take_lock(root, state)
         try:
             store = cls(root, state, lock, Index.open(os.fsdecode(os.path.join(state, INDEX))), limits or Limits())
             found = marker.read(store.maildir.fd, root)
@@ -355,18 +337,6 @@ class Store:
         self.bumped = False
 
 
-def require(root: bytes, state: bytes) -> None:
-    """There are a Maildir and the state of a store.
-
-    Raises:
-        NoInput, StorageError: One of them is missing; with what that may mean.
-    """
-    if not os.path.isdir(root):
-        raise missing_root(root)
-    if not os.path.exists(os.path.join(state, INDEX)):
-        raise _state_lost(root, state)
-
-
 def refuse_mail_tree(state: bytes) -> None:
     """State never lies inside a mail root: one IMAP DELETE removed vault and index there (measured)."""
     path = os.path.realpath(state)
@@ -387,30 +357,3 @@ def refuse_mail_tree(state: bytes) -> None:
         if parent == path:
             return
         path = parent
-
-
-def _state_lost(root: bytes, state: bytes) -> NoInput | StorageError:
-    if os.path.isdir(os.path.join(state, b"objects")):
-        return StorageError(
-            f"the index of the store at {printable(state)} is gone, its vault is there",
-            untouched="the Maildir and the vault",
-            hint=f"restore index.db from a backup; if there is none: mailkeep init --adopt {printable(root)} makes a new"
-            " index and goes on as a new replica; contents in the vault stay",
-        )
-    fd = fs.open_directory(root)
-    try:
-        if marker.read(fd, root) is not None:
-            return StorageError(
-                f"the state of this store, {printable(state)}, is gone, though {printable(root)} carries its marker",
-                untouched="the Maildir",
-                hint=f"mount or restore the state directory; if it is lost: mailkeep init --adopt {printable(root)} begins anew",
-            )
-    finally:
-        os.close(fd)
-    return NoInput(
-        f"{printable(root)} is not a mailkeep store yet",
-        untouched="anything",
-        hint=f"mailkeep init {printable(root)}",
-    )
-
-

@@ -132,10 +132,18 @@ class Syncer:
 
     def __init__(self, directory: bytes) -> None:
         self.fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.whole = _can_syncfs(directory)
+        self.directory = directory
+        self._whole: bool | None = None
         self.failed = False
         self.paths: list[bytes] = []
         self.directories: set[bytes] = set()
+
+    @property
+    def whole(self) -> bool:
+        """Whether one syncfs does."""
+        if self._whole is None:
+            self._whole = _can_syncfs(self.directory)
+        return self._whole
 
     def note(self, path: bytes) -> None:
         """A file was written, linked or renamed to `path`: it and its directory belong to the batch."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 F_SETPIPE_SZ = 1031
+SIGKILL, SIGPIPE, SIGTERM = 9, 13, 15
+"""By number (signal(7)): the signal module costs a tenth of a run that has nothing to do."""
 PIPE_BYTES = 1 << 20
 """As large as an unprivileged pipe may be: fewer switches between the two ends."""
 
@@ -44,7 +45,7 @@ class Child:
                 list(argv),
                 os.environ if environment is None else environment,
                 file_actions=[(os.POSIX_SPAWN_DUP2, their_in, 0), (os.POSIX_SPAWN_DUP2, their_out, 1)],
-                setsigdef=[signal.SIGPIPE],
+                setsigdef=[SIGPIPE],
             )
         except OSError:
             os.close(self.stdin)
@@ -71,7 +72,7 @@ class Child:
 
     def end(self) -> int | None:
         """Wait a little, then ask it to stop, then make it."""
-        for grace, number in (10.0, signal.SIGTERM), (3.0, signal.SIGKILL), (3.0, None):
+        for grace, number in (10.0, SIGTERM), (3.0, SIGKILL), (3.0, None):
             if self.wait(grace) is not None or number is None:
                 break
             os.kill(self.pid, number)
