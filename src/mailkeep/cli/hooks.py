@@ -16,24 +16,35 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 600
 
 
-def run_hook(kind: str, command: str | tuple[str, ...], place: Place, output: Output, result: dict[str, Any]) -> None:
+def run_hook(
+    kind: str, command: str | tuple[str, ...], place: Place, output: Output, result: dict[str, Any]
+) -> None:
     """Run a hook. A pre hook that fails stops the run before anything is touched; a post hook only warns.
 
     Environment: MAILKEEP_STORE, MAILKEEP_ROOT; after a run also MAILKEEP_EXIT, MAILKEEP_ADDED,
     MAILKEEP_CHANGED, MAILKEEP_EXPUNGED, MAILKEEP_HELD (here, all peers together) and MAILKEEP_RESULT (the
     JSON of --json).
     """
-    environment = {**os.environ, "MAILKEEP_HOOK": kind, "MAILKEEP_STORE": place.name, "MAILKEEP_ROOT": os.fsdecode(place.root)}
+    environment = {
+        **os.environ,
+        "MAILKEEP_HOOK": kind,
+        "MAILKEEP_STORE": place.name,
+        "MAILKEEP_ROOT": os.fsdecode(place.root),
+    }
     if result:
         import json
 
         environment["MAILKEEP_EXIT"] = str(result["exit"])
         for name in ("added", "changed", "expunged", "held"):
-            environment[f"MAILKEEP_{name.upper()}"] = str(sum(p.get("here", {}).get(name, 0) for p in result["peers"]))
+            environment[f"MAILKEEP_{name.upper()}"] = str(
+                sum(p.get("here", {}).get(name, 0) for p in result["peers"])
+            )
         environment["MAILKEEP_RESULT"] = json.dumps(result, default=str)[:100_000]
     argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
     try:
-        status = subprocess.run(argv, env=environment, timeout=TIMEOUT_SECONDS, stdin=subprocess.DEVNULL, check=False).returncode
+        status = subprocess.run(
+            argv, env=environment, timeout=TIMEOUT_SECONDS, stdin=subprocess.DEVNULL, check=False
+        ).returncode
     except (OSError, subprocess.TimeoutExpired) as err:
         status, why = -1, str(err)
     else:

@@ -21,11 +21,11 @@ def init(options: Options) -> int:
     output = Output(options)
     where = places()
     args = options.args
-    name = options.store or "mail"
+    name = _name(options.store or "mail")
     root = os.fsencode(os.path.abspath(os.path.expanduser(args.maildir)))
     settings = load_settings(where)
     known = settings.stores.get(name)
-    if known is not None and known.path is not None and os.path.realpath(known.path) != os.path.realpath(os.fsdecode(root)):
+    if known is not None and os.path.realpath(known.path) != os.path.realpath(os.fsdecode(root)):
         raise UsageError(
             f"the store {name} is configured already, for {known.path}",
             untouched="anything",
@@ -34,24 +34,102 @@ def init(options: Options) -> int:
     if known is not None:
         place = find(name, None, where)
     else:
-        state = os.fsencode(os.path.abspath(os.path.expanduser(args.state))) if args.state else default_state(where, name, root)
+        state = (
+            os.fsencode(os.path.abspath(os.path.expanduser(args.state)))
+            if args.state
+            else default_state(where, name, root)
+        )
         place = Place(name, root, state, None)
     _check_root(root, args.create)
     place.state = place.state or default_state(where, name, root)
-    result = make(place, output, adopt=args.adopt, layout=args.layout, encoding=args.encoding)
+    if os.path.exists(os.path.join(place.state, b"index.db")):
+        result = _again(place, output, adopt=args.adopt, force=args.force)
+    else:
+        result = make(place, output, adopt=args.adopt, layout=args.layout, encoding=args.encoding)
     if known is None:
         add_store(where, name, {"path": os.fsdecode(root), "state": os.fsdecode(place.state)})
         output.say(f"entered as the store {name} in {where.config_file}")
     output.say("next: mailkeep peer add server ssh://me@server/   then: mailkeep sync --dry-run")
-    output.result({"store": name, **result})
-    return EXIT_SKIPPED if result["problems"] else EXIT_DONE
+    status = EXIT_SKIPPED if result["problems"] else EXIT_DONE
+    output.result({"exit": status, "store": name, **result})
+    return status
+
+
+def _name(text: str) -> str:
+    """A store's name, checked before anything is made under it."""
+    from mailkeep.wire.tables import check_name
+
+    try:
+        return check_name(text)
+    except ValueError as err:
+        raise UsageError(str(err), untouched="anything", hint="mailkeep init --store mail PATH") from err
+
+
+def _again(place: Place, output: Output, *, adopt: bool, force: bool) -> dict[str, Any]:
+    """The state of a store is there already: it is this Maildir's, or is to be adopted."""
+    from mailkeep.cli.look import Look
+    from mailkeep.store.store import Store
+
+    with Look(place) as look:
+        trouble, messages = look.trouble, look.messages
+    limits = limits_of(place.settings.guard) if place.settings is not None else None
+    if trouble is None:
+        output.say(f"{printable(place.root)} is a store already; mailkeep status shows it")
+        return _described(place, 0, [], adopted=False)
+    if not adopt or not isinstance(trouble, NoInput):
+        raise trouble
+    if messages and not force and not _has_mail(place.root):
+        raise NoInput(
+            f"{printable(place.root)} holds no mail, and the index knows {messages:,} messages: this may be the wrong place",
+            untouched="anything",
+            hint="mount or name the right Maildir; to put everything back into this one from the vault: init --adopt --force",
+        )
+    store = Store.adopt(place.root, place.state, limits)
+    try:
+        report = store.scan()
+        store.bump()
+        store.end_run("adopt", None, EXIT_DONE, {"added": report.added, "put_back": report.put_back})
+    finally:
+        store.close()
+    for at, why in report.problems:
+        output.warn(f"{at}: {why}")
+    output.say(
+        f"{printable(place.root)} is adopted: {report.added:,} messages were new, {report.put_back:,} were put back from the vault;"
+        " peers see a new replica, and the next session with each compares everything"
+    )
+    return _described(place, report.added, report.problems, adopted=True, put_back=report.put_back)
+
+
+def _has_mail(root: bytes) -> bool:
+    """Whether there is a file in any cur or new of a tree."""
+    for directory, _, files in os.walk(root):
+        if files and os.path.basename(directory) in (b"cur", b"new"):
+            return True
+    return False
+
+
+def _described(
+    place: Place, added: int, problems: list[tuple[str, str]], *, adopted: bool, put_back: int = 0
+) -> dict[str, Any]:
+    """A store for --json, after `init`."""
+    from mailkeep.cli.look import Look
+
+    with Look(place) as look:
+        return {
+            "path": printable(place.root), "state": printable(place.state), "layout": look.index.meta["layout"],
+            "mailboxes": len(look.ledger.alive()), "messages": look.messages, "added": added, "put_back": put_back,
+            "vault": look.index.meta["vault"], "adopted": adopted,
+            "problems": [{"where": where, "why": why} for where, why in problems],
+        }  # fmt: skip
 
 
 def _check_root(root: bytes, create: bool) -> None:
     if os.path.isdir(root):
         return
     if os.path.exists(root):
-        raise NoInput(f"{printable(root)} is not a directory", untouched="anything", hint="name the Maildir's directory")
+        raise NoInput(
+            f"{printable(root)} is not a directory", untouched="anything", hint="name the Maildir's directory"
+        )
     if not create:
         raise NoInput(
             f"{printable(root)} is not there",
@@ -62,13 +140,19 @@ def _check_root(root: bytes, create: bool) -> None:
 
 
 def make(
-    place: Place, output: Output, *, adopt: bool = False, layout: str = "auto", encoding: str = "auto", quiet: bool = False
+    place: Place,
+    output: Output,
+    *,
+    adopt: bool = False,
+    layout: str = "auto",
+    encoding: str = "auto",
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Create the state of a store and index its mail for the first time."""
     from mailkeep.store.store import Store
 
     if not os.path.isdir(place.root):
-        from mailkeep.store.maildir import missing_root
+        from mailkeep.store.gate import missing_root
 
         raise missing_root(place.root)
     found = _detect(place.root, layout, encoding)
@@ -102,20 +186,21 @@ def make(
     if not quiet:
         for at, why in report.problems:
             output.warn(f"{at}: {why}")
-        output.say(f"{printable(place.root)}: {found.layout.kind} layout, {mailboxes:,} mailboxes, {report.added:,} messages")
+        output.say(
+            f"{printable(place.root)}: {found.layout.kind} layout, {mailboxes:,} mailboxes, {report.added:,} messages"
+        )
         sharing_words = {
             "link": "by hard link, so it takes no second copy (messages are made read-only for that)",
             "reflink": "by reflink, so it takes no second copy",
             "copy": "by copy: this file system has no hard links across; mail takes twice its size",
         }
         output.say(f"state and vault in {printable(place.state)}; contents are kept {sharing_words[sharing]}")
-    return {
-        "path": printable(place.root), "state": printable(place.state), "layout": str(found.layout), "mailboxes": mailboxes,
-        "messages": report.added, "vault": sharing, "problems": [{"where": a, "why": b} for a, b in report.problems],
-    }  # fmt: skip
+    if quiet:
+        return {"problems": []}
+    return _described(place, report.added, report.problems, adopted=adopt)
 
 
-def _detect(root: bytes, layout: str, encoding: str) -> Any:
+def _detect(root: bytes, layout: Any, encoding: Any) -> Any:
     from mailkeep.wire.layoutdetect import Detection, detect
     from mailkeep.wire.layouts import Layout
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 def entry() -> None:
     """Console script: never returns."""
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # taking the interpreter apart would cost a tenth of a run that has nothing to do
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,6 +33,11 @@ def main(argv: Sequence[str]) -> int:
     if not __debug__:
         sys.stderr.write("mailkeep: refuses to run under python -O: its checks must stay on\n")
         return 70
+    if len(argv) == 1 and argv[0] == "--version":
+        from mailkeep import __version__
+
+        print(f"mailkeep {__version__}")
+        return 0
     try:
         options = plain(argv)
         if options is None:
@@ -50,16 +58,26 @@ def main(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except KeyboardInterrupt as err:
-        sys.stderr.write(describe(err) + "\n")
-        return 130
+        return _failed(err, argv)
     except Exception as err:  # noqa: BLE001 - the edge: a person reads one message, not a traceback
-        sys.stderr.write(describe(err) + "\n")
+        status = _failed(err, argv)
         if not isinstance(err, MailkeepError | OSError) or "MAILKEEP_DEBUG" in os.environ:
             import traceback
 
             traceback.print_exc()
-        return exit_code_of(err)
     return status
+
+
+def _failed(err: BaseException, argv: Sequence[str]) -> int:
+    """Say what is wrong, and with --json as an object too."""
+    sys.stderr.write(describe(err) + "\n")
+    if "--json" in argv:
+        import json
+
+        from mailkeep.cli.run import error_table
+
+        print(json.dumps({"exit": exit_code_of(err), "error": error_table(err)}, sort_keys=True), flush=True)
+    return exit_code_of(err)
 
 
 def plain(argv: Sequence[str]) -> Options | None:

@@ -1,11 +1,14 @@
-"""`mailkeep peer`: the peers of a store, in the configuration."""
+"""`mailkeep peer`: the peers of a store, in the configuration and as they were met."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
-from mailkeep.cli.run import Options, Output, places
-from mailkeep.domain.errors import EXIT_DONE, UsageError
+from mailkeep.cli.look import Look, ago, met, peer_table
+from mailkeep.cli.run import Options, Output, Place, error_table, find, places
+from mailkeep.cli.status import waiting_words
+from mailkeep.domain.errors import EXIT_DONE, MailkeepError, UsageError
 
 
 def add(options: Options) -> int:
@@ -13,24 +16,147 @@ def add(options: Options) -> int:
     from mailkeep.system.configedit import add_peer
     from mailkeep.system.configfile import load_settings
 
+    output = Output(options)
     args = options.args
     where = places()
     store = load_settings(where).store(options.store)
-    table: dict[str, object] = {"direction": args.direction}
-    if (args.address is None) == (args.command is None):
-        raise UsageError("a peer needs an address or a --command, and not both", hint="mailkeep peer add server ssh://me@server/")
-    if args.command is not None:
-        table["command"] = args.command
-    elif "://" in args.address:
-        table["url"] = args.address
-    else:
-        from mailkeep.wire.peerurl import parse_location
-
-        url = parse_location(args.address)
-        if url is None:
-            table["path"] = os.path.abspath(os.path.expanduser(args.address))
-        else:
-            table["url"] = str(url)
-    add_peer(where, store.name, args.name, table)
-    Output(options).say(f"the store {store.name} has the peer {args.name} now; mailkeep sync --dry-run shows what a session would do")
+    table: dict[str, object] = dict.fromkeys(("url", "path", "command"))
+    table |= _address(args)
+    table |= {
+        "remote_store": args.remote_store,
+        "direction": args.direction,
+        "include": args.include,
+        "exclude": args.exclude,
+    }
+    table["map"] = _map(args.map) if args.map else None
+    settings = add_peer(where, store.name, args.name, table).store(store.name).peer(args.name)
+    output.say(
+        f"the store {store.name} has the peer {args.name} now; mailkeep sync --dry-run shows what a session would do"
+    )
+    output.result({"exit": EXIT_DONE, "store": store.name, "peer": peer_table(settings)})
     return EXIT_DONE
+
+
+def _address(args: Any) -> dict[str, object]:
+    if (args.address is None) == (args.command is None):
+        raise UsageError(
+            "a peer needs an address or a --command, and not both",
+            untouched="the configuration",
+            hint="mailkeep peer add server ssh://me@server/",
+        )
+    if args.command is not None:
+        return {"command": args.command}
+    from mailkeep.wire.peerurl import parse_location
+
+    try:
+        url = parse_location(args.address)
+    except ValueError as err:
+        raise UsageError(
+            str(err),
+            untouched="the configuration",
+            hint="ssh://me@server/, server:Maildir, or a path such as ./Maildir",
+        ) from err
+    if url is not None:
+        return {"url": str(url)}
+    return {"path": os.path.abspath(os.path.expanduser(args.address))}
+
+
+def _map(texts: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        here, equals, there = text.partition("=")
+        if not equals:
+            raise UsageError(
+                f'"{text}" is not HERE=THERE',
+                untouched="the configuration",
+                hint='such as --map "Archive=Old/Archive"',
+            )
+        pairs[here] = there
+    return pairs
+
+
+def list_peers(options: Options) -> int:
+    """All peers of a store."""
+    output = Output(options)
+    place = find(options.store, None)
+    assert place.settings is not None
+    names = list(place.settings.peers)
+    tables, error = _tables(place, names)
+    for table in tables:
+        output.say(f"{table['name']} ({table['direction']}): {table['address']}")
+        output.say(f"    last met {ago(met(place.state, table['name']))}" + _waiting(table))
+    if not tables:
+        output.say(f"the store {place.name} has no peer yet: mailkeep peer add server ssh://me@server/")
+    if error is not None:
+        output.error(error)
+    output.result(
+        {
+            "exit": EXIT_DONE,
+            "store": place.name,
+            "peers": tables,
+            "error": error_table(error) if error is not None else None,
+        }
+    )
+    return EXIT_DONE
+
+
+def show(options: Options) -> int:
+    """One peer."""
+    output = Output(options)
+    place = find(options.store, None)
+    assert place.settings is not None
+    settings = place.settings.peer(options.args.name)
+    (table,), error = _tables(place, [settings.name])
+    output.say(f"{table['name']}: {table['address']}")
+    output.say(f"  direction: {table['direction']}")
+    for key, label in (("remote_store", "store over there"), ("include", "include"), ("exclude", "exclude")):
+        if table[key]:
+            output.say(f"  {label}: {table[key] if isinstance(table[key], str) else ', '.join(table[key])}")
+    for here, there in table["map"].items():
+        output.say(f"  name map: {here!r} here is {there!r} there")
+    output.say(f"  last met {ago(met(place.state, table['name']))}" + _waiting(table))
+    if table.get("replica"):
+        output.say(f"  replica {table['replica']}")
+    for mailbox, number in table.get("waiting_by_mailbox", {}).items():
+        output.say(f"    {number:>7,}  {mailbox}")
+    if error is not None:
+        output.error(error)
+    output.result(
+        {
+            "exit": EXIT_DONE,
+            "store": place.name,
+            "peer": table,
+            "error": error_table(error) if error is not None else None,
+        }
+    )
+    return EXIT_DONE
+
+
+def remove(options: Options) -> int:
+    """Drop a peer."""
+    from mailkeep.system.configedit import remove_peer
+    from mailkeep.system.configfile import load_settings
+
+    output = Output(options)
+    where = places()
+    store = load_settings(where).store(options.store)
+    name = options.args.name
+    remove_peer(where, store.name, name)
+    output.say(f"the store {store.name} has no peer {name} any more; no mail was changed, here or there")
+    output.result({"exit": EXIT_DONE, "store": store.name, "removed": name})
+    return EXIT_DONE
+
+
+def _tables(place: Place, names: list[str]) -> tuple[list[dict[str, Any]], MailkeepError | None]:
+    """Peers with what the index knows of them, if it can be read."""
+    assert place.settings is not None
+    chosen = [place.settings.peers[name] for name in names]
+    try:
+        with Look(place) as look:
+            return [look.peer(settings) for settings in chosen], None
+    except MailkeepError as err:
+        return [peer_table(settings) for settings in chosen], err
+
+
+def _waiting(table: dict[str, Any]) -> str:
+    return f"; {waiting_words(table)}" if "waiting_messages" in table else ""

@@ -21,6 +21,7 @@ class Progress:
         self.total = 0
 
     def __call__(self, what: str, count: int) -> None:
+        """Note that `count` of `what` is done by now."""
         now = clock.monotonic()
         if what != self._what:
             self._what, self._began = what, now

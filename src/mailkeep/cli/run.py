@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
-from mailkeep.domain.errors import ConfigError, NoInput, printable
+from mailkeep.domain.errors import (
+    EXIT_CODES,
+    MailkeepError,
+    NoInput,
+    describe,
+    exit_code_of,
+    printable,
+)
 from mailkeep.system.configfile import Places, load_settings
 
 TYPE_CHECKING = False
@@ -56,6 +63,10 @@ class Output:
         """Something is not as it should be; said with -q too."""
         print("mailkeep: " + printable(text), file=sys.stderr)
 
+    def error(self, err: MailkeepError) -> None:
+        """An error that does not end the command; said with -q too."""
+        print(describe(err), file=sys.stderr)
+
     def result(self, value: dict[str, Any]) -> None:
         """The whole result, with --json."""
         if self.as_json:
@@ -68,6 +79,21 @@ def _plain(value: object) -> object:
     if isinstance(value, bytes):
         return printable(value)
     raise TypeError(type(value).__name__)
+
+
+def error_table(err: BaseException) -> dict[str, Any]:
+    """An error for --json; the shape is in docs/reference/json.md."""
+    code = exit_code_of(err)
+    if not isinstance(err, MailkeepError):
+        err = MailkeepError(describe(err).partition("\n")[0].removeprefix("mailkeep: "))
+    return {
+        "name": EXIT_CODES[code][0],
+        "what": printable(err.what),
+        "where": printable(err.where),
+        "untouched": printable(err.untouched),
+        "hint": printable(err.hint),
+        "temporary": err.temporary,
+    }
 
 
 class Place:
@@ -84,13 +110,19 @@ class Place:
 
 
 def places() -> Places:
+    """Where this process's environment puts configuration, state and cache."""
     return Places(os.environ)
 
 
 def default_state(where: Places, name: str, root: bytes) -> bytes:
-    """Where a store's state goes when nothing is said: the XDG state directory when that is on the same file
-    system as the Maildir (hard links), else a hidden directory beside the root."""
-    beside = os.path.join(os.path.dirname(os.path.realpath(root)), b".mailkeep-" + os.path.basename(os.path.realpath(root)))
+    """Where a store's state goes when nothing is said.
+
+    The XDG state directory when that is on the same file system as the Maildir, so that the vault can hold
+    hard links, else a hidden directory beside the root.
+    """
+    beside = os.path.join(
+        os.path.dirname(os.path.realpath(root)), b".mailkeep-" + os.path.basename(os.path.realpath(root))
+    )
     if os.path.exists(os.path.join(beside, b"index.db")):
         return beside
     state = os.fsencode(os.path.join(where.state_dir, name))
@@ -117,8 +149,6 @@ def find(name: str | None, path: str | None, where: Places | None = None) -> Pla
     if path is not None:
         return _by_path(path, settings, where)
     store = settings.store(name)
-    if store.path is None:
-        raise ConfigError(f"stores.{store.name}.path is not set", hint=f"mailkeep init --store {store.name} PATH")
     root = os.fsencode(store.path)
     state = os.fsencode(store.state) if store.state is not None else default_state(where, store.name, root)
     return Place(store.name, root, state, store)
@@ -127,8 +157,12 @@ def find(name: str | None, path: str | None, where: Places | None = None) -> Pla
 def _by_path(path: str, settings: Settings, where: Places) -> Place:
     root = os.fsencode(os.path.abspath(os.path.expanduser(path)))
     for store in settings.stores.values():
-        if store.path is not None and os.path.realpath(os.fsencode(store.path)) == os.path.realpath(root):
-            state = os.fsencode(store.state) if store.state is not None else default_state(where, store.name, root)
+        if os.path.realpath(os.fsencode(store.path)) == os.path.realpath(root):
+            state = (
+                os.fsencode(store.state)
+                if store.state is not None
+                else default_state(where, store.name, root)
+            )
             return Place(store.name, root, state, store)
     from hashlib import sha256
 
@@ -137,6 +171,7 @@ def _by_path(path: str, settings: Settings, where: Places) -> Place:
 
 
 def limits_of(guard: GuardSettings) -> Any:
+    """The guard's limits as configured."""
     from mailkeep.rules.guard import Limits
 
     return Limits(guard.count, guard.share, guard.store_share, guard.minimum, guard.window, guard.exempt)
@@ -157,6 +192,7 @@ def open_store(
 
 
 def no_peers(name: str) -> NoInput:
+    """The error of a sync without anybody to sync with."""
     return NoInput(
         f"the store {name} has no peer yet",
         untouched="anything",

@@ -15,6 +15,7 @@ from mailkeep.domain.errors import (
     UsageError,
     describe,
     exit_code_of,
+    printable,
 )
 from mailkeep.replicate.channel import drive
 from mailkeep.replicate.responder import Responder
@@ -35,8 +36,7 @@ def serve(options: Options) -> int:
     try:
         return _serve(options, wire)
     except (MailkeepError, OSError) as err:
-        _tell(wire, err)
-        if not isinstance(err, StoreBusy):
+        if not _tell(wire, err) and not isinstance(err, StoreBusy):
             sys.stderr.write(describe(err) + "\n")
         return exit_code_of(err)
 
@@ -45,7 +45,16 @@ def _serve(options: Options, wire: Wire) -> int:
     greeting = _greeting(wire)
     dry = greeting.get("dry") == "1"
     place = find(options.store or greeting.get("store") or None if not options.path else None, options.path)
-    store = open_store(place, dry=dry, create=options.path is not None)
+    try:
+        store = open_store(place, dry=dry, create=options.path is not None)
+    except StoreBusy as err:
+        if greeting.get("lock") and greeting["lock"] == err.holder:
+            raise UsageError(
+                f"both ends of this session are one store, {printable(place.root)}",
+                untouched="anything",
+                hint="correct the peer's address (mailkeep peer list): a store needs no session with itself",
+            ) from None
+        raise
     try:
         report = store.scan()
         responder = Responder(store, dry=dry, role=options.role)
@@ -62,7 +71,9 @@ def _serve(options: Options, wire: Wire) -> int:
             responder.received.abandon()
             raise
         status = responder.final["status"] if responder.final is not None else EXIT_DONE
-        store.end_run("serve", responder.peer_id.hex(), status, responder.final["counts"] if responder.final else {})
+        store.end_run(
+            "serve", responder.peer_id.hex(), status, responder.final["counts"] if responder.final else {}
+        )
         return int(status)
     finally:
         store.close()
@@ -80,8 +91,8 @@ def _greeting(wire: Wire) -> dict[str, str]:
     return wire.greeting
 
 
-def _tell(wire: Wire, err: BaseException) -> None:
-    """Send the reason to the other end, if it still listens."""
+def _tell(wire: Wire, err: BaseException) -> bool:
+    """Send the reason to the other end; False when nobody is there any more."""
     from msgpack import packb
 
     from mailkeep.wire.frames import ERROR
@@ -97,6 +108,5 @@ def _tell(wire: Wire, err: BaseException) -> None:
         while out:
             del out[: os.write(1, bytes(out))]
     except OSError:
-        pass  # nobody is there any more
-
-
+        return False
+    return True

@@ -55,10 +55,12 @@ class Target:
 
     @property
     def direction(self) -> str:
+        """Which way changes go."""
         return "both" if self.settings is None else self.settings.direction
 
     @property
     def timeout(self) -> float:
+        """Seconds of silence after which the peer counts as gone."""
         return TIMEOUT_SECONDS if self.settings is None else self.settings.timeout
 
 
@@ -138,6 +140,7 @@ class Run:
                 pause = min(2 * pause, 2.0)
 
     def close(self) -> None:
+        """Give lock and store back."""
         if self.progress is not None:
             self.progress.end()
         if self.store is not None:

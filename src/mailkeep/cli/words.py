@@ -18,19 +18,33 @@ _NAMES = (
 
 
 def session_words(
-    target: Target, initiator: Initiator, here: dict[str, int], there: dict[str, int], dry: bool, seconds: float, store: Store
+    target: Target,
+    initiator: Initiator,
+    here: dict[str, int],
+    there: dict[str, int],
+    dry: bool,
+    seconds: float,
+    store: Store,
 ) -> list[str]:
     """Lines for people: what happened on which side."""
     from mailkeep.wire.units import format_size
 
+    held = store.index.execute("SELECT count(*) FROM hold").get or here.get("held") or there.get("held")
+    waiting = (
+        ["some deletions are held: mailkeep holds shows them; mailkeep approve or mailkeep reject decides"]
+        if held
+        else []
+    )
     if initiator.same:
-        return [f"{target.name}: nothing to do"]
+        return [f"{target.name}: nothing to do", *waiting]
     would = "would be " if dry else ""
     lines = []
     if initiator.direction != "both":
         ours, theirs = initiator.counts
         arrow = "->" if initiator.direction == "push" else "<-"
-        lines.append(f"{target.name}: {initiator.direction}: here ({ours:,} messages) {arrow} {target.name} ({theirs:,} messages)")
+        lines.append(
+            f"{target.name}: {initiator.direction}: here ({ours:,} messages) {arrow} {target.name} ({theirs:,} messages)"
+        )
     for side, counts in (("here", here), (target.name, there)):
         words = [text.format(f"{counts[name]:,}") for name, text in _NAMES if counts.get(name)]
         lines.append(f"{target.name}: {side}: {would}" + (", ".join(words) if words else "no change"))
@@ -41,7 +55,11 @@ def session_words(
         )
     if dry:
         lines.append("nothing was changed on either side")
-    holds = store.index.execute("SELECT count(*) FROM hold").fetchone()[0]
-    if holds or here.get("held") or there.get("held"):
-        lines.append("some deletions are held: mailkeep holds shows them; mailkeep approve or mailkeep reject decides")
-    return lines
+    if initiator.direction == "archive":
+        kept = store.index.execute("SELECT count(*) FROM record WHERE hold IS NOT NULL AND NOT live").get
+        if kept:
+            lines.append(
+                f"{target.name}: {kept:,} messages deleted elsewhere are kept here: mailkeep holds shows them"
+            )
+        return lines
+    return lines + waiting

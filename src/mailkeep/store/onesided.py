@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from mailkeep.store.ledger import Ledger
 
 PAGE = 1000
+_FROM = (
+    "FROM temp.in_record s JOIN temp.in_mailbox b ON b.no = s.box JOIN mailbox m ON m.id = b.id"
+    " JOIN content c ON c.id = s.content"
+    " JOIN record r ON r.content = c.no AND r.mailbox = m.no AND r.copy = s.copy"
+    " WHERE s.no > ? ORDER BY s.no LIMIT ?"
+)
 
 
 def take_equal(ledger: Ledger) -> int:
@@ -24,17 +30,10 @@ def take_equal(ledger: Ledger) -> int:
     Belongs in the transaction that merged what is staged, after that: its vector is joined by then.
     """
     columns = ", ".join("r." + c.strip() for c in COLUMNS.split(","))
+    sql = f"SELECT s.no, s.live, s.uid, s.regs, {columns} {_FROM}"  # noqa: S608 - names of columns
     after, taken = 0, 0
     while True:
-        page = list(
-            ledger.execute(
-                f"SELECT s.no, s.live, s.uid, s.regs, {columns} FROM temp.in_record s JOIN temp.in_mailbox b ON b.no = s.box"
-                " JOIN mailbox m ON m.id = b.id JOIN content c ON c.id = s.content"
-                " JOIN record r ON r.content = c.no AND r.mailbox = m.no AND r.copy = s.copy"
-                " WHERE s.no > ? ORDER BY s.no LIMIT ?",
-                (after, PAGE),
-            )
-        )
+        page = list(ledger.execute(sql, (after, PAGE)))
         if not page:
             return taken
         after = page[-1][0]
