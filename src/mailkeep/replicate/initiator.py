@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from mailkeep.store.apply import Applied
     from mailkeep.store.merge import Outcome
     from mailkeep.store.store import Store
 
@@ -75,7 +76,7 @@ class Initiator(Endpoint):
         self.hello_seq = 0
         self.given = 0
         self.twins: list[tuple[bytes, bytes, str]] = []
-        self.applied = None
+        self.applied: Applied | None = None
         self.before_apply: Callable[[], None] | None = None
 
     def handlers(self) -> dict[int, Any]:

@@ -109,6 +109,8 @@ class Store:
             UsageError: The root belongs to a store already, or the state would lie in a mail tree.
         """
         refuse_mail_tree(state)
+        # Each by itself: makedirs gives the mode to the last directory only, and the index names people's mailboxes.
+        os.makedirs(state, 0o700, exist_ok=True)
         os.makedirs(os.path.join(state, b"objects"), 0o700, exist_ok=True)
         lock = Lock(os.path.join(state, LOCK))
         lock.acquire()
