@@ -30,7 +30,7 @@ def take_equal(ledger: Ledger) -> int:
     Belongs in the transaction that merged what is staged, after that: its vector is joined by then.
     """
     columns = ", ".join("r." + c.strip() for c in COLUMNS.split(","))
-    sql = f"SELECT s.no, s.live, s.uid, s.regs, {columns} {_FROM}"  # noqa: S608 - names of columns
+    sql = f"SELECT s.no, s.live, s.uid, s.regs, {columns} {_FROM}"
     after, taken = 0, 0
     while True:
         page = list(ledger.execute(sql, (after, PAGE)))
