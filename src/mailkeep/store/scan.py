@@ -149,7 +149,7 @@ class Scan:
 
     def _run(self) -> Report:
         gone = self._mailboxes()
-        wanted = self._changed()
+        wanted = self._changed(gone)
         if wanted:
             self._let_settle()
         for box, stamps in wanted:
@@ -199,7 +199,7 @@ class Scan:
             for path in new:
                 self._new_mailbox(path, gone)
             young = max((s[1] for s in stamps.values()), default=0) > now_ns - self.margin_ns
-            self.index.meta["structure"] = None if young or self.maildir.problems else packb(stamps)
+            self.index.meta["structure"] = None if young or gone or self.maildir.problems else packb(stamps)
         return [no for no, box in gone.items() if not self._is_unreadable(box)]
 
     def _stamp(self, path: bytes) -> Stamp | None:
@@ -271,10 +271,10 @@ class Scan:
 
     # --- changed directories
 
-    def _changed(self) -> list[tuple[Mailbox, list[Stamp]]]:
+    def _changed(self, gone: list[int]) -> list[tuple[Mailbox, list[Stamp]]]:
         self._wanted: list[tuple[Mailbox, list[Stamp]]] = []
         for box in self.ledger.boxes.values():
-            if box.dir is None:
+            if box.dir is None or box.no in gone:
                 continue
             try:
                 stamps = list(self.maildir.stamps(box.dir))
