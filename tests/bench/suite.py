@@ -181,7 +181,10 @@ class Bench:
                         key=subject.ruler.size,
                     )
                 )
-            self.day = measure_day(days)
+            if subject.name == "mailkeep" or not self.day.records:
+                self.day = measure_day(
+                    days
+                )  # what the others get differs a little, as their names and sizes do
             wanted[result.name] = expected_after(self.baseline[result.name], self._census(subject))
 
         def sync(subject: Subject, result: Result) -> None:

@@ -47,7 +47,9 @@ class Register:
 
     __slots__ = ("lamport", "rank", "replica", "value", "writer")
 
-    def __init__(self, value: Value, rank: int, writer: ReplicaNo, lamport: Lamport, replica: ReplicaNo) -> None:
+    def __init__(
+        self, value: Value, rank: int, writer: ReplicaNo, lamport: Lamport, replica: ReplicaNo
+    ) -> None:
         self.value = value
         self.rank = rank
         self.writer = writer

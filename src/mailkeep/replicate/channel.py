@@ -18,7 +18,9 @@ READ_BYTES = 1 << 18
 KEEPS_UP_BYTES = 1 << 20
 
 
-def drive(endpoint: Endpoint, source: int, target: int, *, timeout_seconds: float, until: Callable[[], bool]) -> None:
+def drive(
+    endpoint: Endpoint, source: int, target: int, *, timeout_seconds: float, until: Callable[[], bool]
+) -> None:
     """Move bytes until `until()` holds and everything is written.
 
     Args:
@@ -56,7 +58,7 @@ def drive(endpoint: Endpoint, source: int, target: int, *, timeout_seconds: floa
                 ) from None
             wire.keeps_up = fluent > KEEPS_UP_BYTES and stalled * 4 * READ_BYTES < fluent
             wire.sent_bytes += max(written, 0)
-        elif until():
+        if not out and not endpoint.has_more and until():
             return
         want = select.POLLOUT if out or endpoint.has_more else 0
         if bool(want) != writing:

@@ -48,7 +48,7 @@ OUT_BYTES = 1 << 19
 """No more is read from the disk while this much waits to be written."""
 SIZE_MAX = 1 << 32
 """A message of 4 GiB or more is refused."""
-DATE_MAX = 1 << 40
+DATE_MAX = 1 << 33
 REPLICAS_MAX = 10_000
 MAILBOXES_MAX = 100_000
 
@@ -62,7 +62,9 @@ class Endpoint:
         turns: How often this end had to wait for the other: round trips.
     """
 
-    def __init__(self, store: Store, *, dry: bool, view: View | None = None, wire: frames.Wire | None = None) -> None:
+    def __init__(
+        self, store: Store, *, dry: bool, view: View | None = None, wire: frames.Wire | None = None
+    ) -> None:
         self.store, self.ledger, self.index = store, store.ledger, store.index
         self.dry, self.view = dry, view or View()
         self.wire = wire or frames.Wire()
@@ -102,7 +104,9 @@ class Endpoint:
             self.closed()
             return
         self.wire.feed(data)
-        self.turns += 1
+        if self.wire.spoke:  # what comes now may be an answer
+            self.turns += 1
+            self.wire.spoke = False
         try:
             while not self.finished and (frame := self.wire.next_frame()) is not None:
                 self._dispatch(*frame)
@@ -122,7 +126,9 @@ class Endpoint:
         try:
             message = unpackb(payload, strict_map_key=False)
         except (ValueError, TypeError) as err:
-            raise RemoteProtocolError(f"the peer sent a {frames.NAMES[kind]} that cannot be decoded: {err}") from err
+            raise RemoteProtocolError(
+                f"the peer sent a {frames.NAMES[kind]} that cannot be decoded: {err}"
+            ) from err
         try:
             handler(message)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as err:
@@ -163,7 +169,9 @@ class Endpoint:
 
     def fail(self, error: BaseException) -> None:
         """Tell the peer why this end gives up."""
-        shown = error if isinstance(error, MailkeepError) else InternalError(f"{type(error).__name__}: {error}")
+        shown = (
+            error if isinstance(error, MailkeepError) else InternalError(f"{type(error).__name__}: {error}")
+        )
         self.sending.clear()
         self.serving.clear()
         self.say(frames.ERROR, [shown.exit_code, str(shown)[:2000], shown.untouched[:500], shown.hint[:500]])
@@ -196,17 +204,25 @@ class Endpoint:
         from mailkeep.store.news import digest_of
 
         return root_digest(
-            (box.id, digest_of(box, self.view.theirs(box.name))) for box in self.ledger.alive() if self.view.shows(box)
+            (box.id, digest_of(box, self.view.theirs(box.name)))
+            for box in self.ledger.alive()
+            if self.view.shows(box)
         )
 
     def take_hello(self, message: dict[str, Any]) -> dict[str, Any]:
         """Check a hello; note its replicas (in a transaction of the caller's when any is new)."""
         ids = message["ids"]
-        if not (isinstance(ids, list) and 0 < len(ids) <= REPLICAS_MAX and all(type(i) is bytes and len(i) == 8 for i in ids)):
+        if not (
+            isinstance(ids, list)
+            and 0 < len(ids) <= REPLICAS_MAX
+            and all(type(i) is bytes and len(i) == 8 for i in ids)
+        ):
             raise ValueError("replica ids")
         if len(set(ids)) != len(ids) or len(message["vector"]) != len(ids):
             raise ValueError("replica ids twice, or a vector of another length")
-        if not all(type(v) is int and 0 <= v <= LAMPORT_MAX for v in (*message["vector"], message["lamport"])):
+        if not all(
+            type(v) is int and 0 <= v <= LAMPORT_MAX for v in (*message["vector"], message["lamport"])
+        ):
             raise ValueError("lamports out of bounds")
         if type(message["me"]) is not int or not 1 <= message["me"] <= len(ids):
             raise ValueError("no id of its own")
@@ -233,7 +249,9 @@ class Endpoint:
 
     def vector(self, lamports: list[int]) -> Vector:
         """A vector as sent, in our numbers."""
-        if not all(type(v) is int and 0 <= v <= LAMPORT_MAX for v in lamports) or len(lamports) > len(self.numbers):
+        if not all(type(v) is int and 0 <= v <= LAMPORT_MAX for v in lamports) or len(lamports) > len(
+            self.numbers
+        ):
             raise ValueError("a vector out of bounds")
         return {self.numbers[their]: v for their, v in enumerate(lamports, 1) if v}
 
@@ -252,7 +270,9 @@ class Endpoint:
     def _lacks_contents(self) -> bool:
         return bool(self.index.meta.get("lacking", 0))
 
-    def side(self, message: dict[str, Any] | None, tokens: Iterable[tuple[int, bytes]], other_id: bytes) -> Side:
+    def side(
+        self, message: dict[str, Any] | None, tokens: Iterable[tuple[int, bytes]], other_id: bytes
+    ) -> Side:
         """A side of the identity check: ours (None) or the one that sent this hello."""
         if message is None:
             no = self.index.numbers.get(other_id, 0)
@@ -277,8 +297,8 @@ class Endpoint:
 
     def send_news(self) -> Iterator[None]:
         """Mailboxes and records that the peer's vector does not cover."""
-        from mailkeep.store import news
         from mailkeep.domain.record import known_to
+        from mailkeep.store import news
 
         assert self.claim is not None
         seen = self.claim.vector
@@ -308,7 +328,12 @@ class Endpoint:
         self._stage_box(box_id, self._registers(regs) if regs else None, uidnext, bool(whole))
 
     def _stage_box(self, box_id: bytes, regs: Registers | None, uidnext: int, whole: bool) -> None:
-        if type(box_id) is not bytes or len(box_id) != 16 or type(uidnext) is not int or not 1 <= uidnext <= UID_MAX + 1:
+        if (
+            type(box_id) is not bytes
+            or len(box_id) != 16
+            or type(uidnext) is not int
+            or not 1 <= uidnext <= UID_MAX + 1
+        ):
             raise ValueError("a mailbox id or UIDNEXT out of bounds")
         if len(self.staged_boxes) >= MAILBOXES_MAX:
             raise ValueError("too many mailboxes")
@@ -333,7 +358,10 @@ class Endpoint:
     def note_given(self) -> None:
         """Before anything is sent: mailboxes of ours that the peer may hear of keep their ids (in a transaction)."""
         me, meta = self.index.me, self.index.meta
-        top = max((r.lamport for box in self.ledger.boxes.values() for r in box.regs.values() if r.replica == me), default=0)
+        top = max(
+            (r.lamport for box in self.ledger.boxes.values() for r in box.regs.values() if r.replica == me),
+            default=0,
+        )
         if top > meta.get("given", 0):
             meta["given"] = top
 
@@ -372,9 +400,13 @@ class Endpoint:
                 raise ValueError("a content id or registers of a wrong type")
             if not (type(copy) is type(uid) is type(date) is type(size) is int):
                 raise ValueError("a number of a wrong type")
-            if not (0 <= copy < COPY_MAX and 0 < uid <= UID_MAX and -DATE_MAX < date < DATE_MAX and 0 <= size < SIZE_MAX):
+            if not (
+                0 <= copy < COPY_MAX and 0 < uid <= UID_MAX and abs(date) <= DATE_MAX and 0 <= size < SIZE_MAX
+            ):
                 raise ValueError("a number out of bounds")
-            rows.append((content_id, copy, bool(live), uid, date, size, remap(regs, numbers, vector), bool(still)))
+            rows.append(
+                (content_id, copy, bool(live), uid, date, size, remap(regs, numbers, vector), bool(still))
+            )
         self.ready_stage().records(staged, rows)
 
     # --- contents, both ways
@@ -431,7 +463,12 @@ class Endpoint:
         from hashlib import sha256
 
         if sha256(data).digest() != content_id:
-            self.refused.append((content_id.hex(), "is damaged in the vault: it was not sent; mailkeep verify --repair heals it"))
+            self.refused.append(
+                (
+                    content_id.hex(),
+                    "is damaged in the vault: it was not sent; mailkeep verify --repair heals it",
+                )
+            )
             self.say(frames.LACK, [content_id, "it is damaged in the vault"])
             return
         self.wire.send(frames.CONTENT, b"%b%b%b" % (content_id, date.to_bytes(8, "big", signed=True), data))
@@ -481,7 +518,9 @@ class Endpoint:
     def on_lack(self, message: list[Any]) -> None:
         content_id, why = message
         self.received.lacking(content_id)
-        self.refused.append((content_id.hex(), f"the peer cannot send it ({printable(str(why)[:200])}); it waits"))
+        self.refused.append(
+            (content_id.hex(), f"the peer cannot send it ({printable(str(why)[:200])}); it waits")
+        )
         self._came()
 
     def _came(self) -> None:
@@ -526,12 +565,19 @@ class Received:
         date = self._take(content_id)
         data = payload[40:]
         if sha256(data).digest() != content_id:
-            raise RemoteProtocolError(f"the peer sent other bytes than content {content_id.hex()} has; they were not kept")
+            raise RemoteProtocolError(
+                f"the peer sent other bytes than content {content_id.hex()} has; they were not kept"
+            )
         st = self.endpoint.store.vault.write(content_id, date, data)
         self._note(content_id, len(data), st.st_ino)
 
     def begin(self, content_id: bytes, date: int, size: int) -> None:
-        if self.writer is not None or type(size) is not int or not 0 <= size < SIZE_MAX or type(date) is not int:
+        if (
+            self.writer is not None
+            or type(size) is not int
+            or not 0 <= size < SIZE_MAX
+            or type(date) is not int
+        ):
             raise ValueError("a large content out of place")
         self.writer = self.endpoint.store.vault.writer(content_id, self._take(content_id), size)
 

@@ -84,10 +84,18 @@ class Initiator(Endpoint):
         if self.state == HELLO:
             table[frames.HELLO] = self.on_hello
         elif self.state == NEWS:
-            table |= {frames.DIGESTS: self.on_digests, frames.BOX: self.on_box, frames.RECORDS: self.on_records}
+            table |= {
+                frames.DIGESTS: self.on_digests,
+                frames.BOX: self.on_box,
+                frames.RECORDS: self.on_records,
+            }
             table[frames.END_NEWS] = self.on_end_news
         elif self.state == WHOLE:
-            table |= {frames.BOX: self.on_box, frames.RECORDS: self.on_records, frames.END_WHOLE: self.on_end_whole}
+            table |= {
+                frames.BOX: self.on_box,
+                frames.RECORDS: self.on_records,
+                frames.END_WHOLE: self.on_end_whole,
+            }
             table |= {frames.WANT: self.on_want}
         elif self.state in (CONTENTS, COMMITTED):
             table |= {frames.WANT: self.on_want, frames.CONTENT: self.on_content, frames.BIG: self.on_big}
@@ -117,7 +125,10 @@ class Initiator(Endpoint):
 
     def on_hello(self, message: dict[str, Any]) -> None:
         self.take_hello(message)
-        if message["store"] == self.index.meta["store"] and message["ids"][message["me"] - 1] == self.index.ids[self.index.me]:
+        if (
+            message["store"] == self.index.meta["store"]
+            and message["ids"][message["me"] - 1] == self.index.ids[self.index.me]
+        ):
             if message.get("root_path") == self.store.root:
                 raise UsageError(
                     f"the peer {self.peer_name} is this very store",
@@ -227,7 +238,9 @@ class Initiator(Endpoint):
         mine = {box.id: box for box in self.ledger.alive() if self.view.shows(box)}
         if self.suspect:
             return sorted(set(mine) | set(self.digests))
-        busy = {self.ledger.boxes[no].id for no in boxes_with_news(self.ledger, self.claim.vector, self.since)}
+        busy = {
+            self.ledger.boxes[no].id for no in boxes_with_news(self.ledger, self.claim.vector, self.since)
+        }
         busy |= {box_id for _, box_id, regs, _, _ in self.ready_stage().boxes() if regs is not None}
         busy |= self.with_records
         out = []
@@ -313,7 +326,10 @@ class Initiator(Endpoint):
                     continue
                 if box.seq > self.hello_seq and not known_to(box.regs, seen):
                     self._send_box(box)
-            self.say(frames.DIGESTS, [[box.id, b"", box.uidnext] for box in self.ledger.boxes.values() if self.view.shows(box)])
+            self.say(
+                frames.DIGESTS,
+                [[box.id, b"", box.uidnext] for box in self.ledger.boxes.values() if self.view.shows(box)],
+            )
             for box, page in news.news(self.ledger, seen, max(self.since, self.hello_seq)):
                 if self.view.shows(box):
                     self.say(frames.RECORDS, [box.id, page])
@@ -327,7 +343,9 @@ class Initiator(Endpoint):
             "lamport": index.lamport,
             "ids": index.ids[1:],
             "vector": [index.vector.get(no, 0) for no in range(1, len(index.ids))],
-            "acks": [[who, [v.get(no, 0) for no in range(1, len(index.ids))]] for who, v in index.acks().items()],
+            "acks": [
+                [who, [v.get(no, 0) for no in range(1, len(index.ids))]] for who, v in index.acks().items()
+            ],
             "members": sorted(index.members),
             "waived": sorted(index.waived),
             "forgotten": sorted(index.forgotten),
@@ -336,7 +354,9 @@ class Initiator(Endpoint):
 
     def on_done(self, message: dict[str, Any]) -> None:
         lamports = message["vector"]  # by our numbers, as we listed them in COMMIT
-        if len(lamports) >= len(self.index.ids) or not all(type(v) is int and 0 <= v <= LAMPORT_MAX for v in lamports):
+        if len(lamports) >= len(self.index.ids) or not all(
+            type(v) is int and 0 <= v <= LAMPORT_MAX for v in lamports
+        ):
             raise ValueError("a vector out of bounds")
         vector = {no: v for no, v in enumerate(lamports, 1) if v}
         with self.index.transaction():
@@ -355,7 +375,9 @@ class Initiator(Endpoint):
 
     def on_report(self, message: dict[str, Any]) -> None:
         self.remote = {printable(str(k)): v for k, v in message["counts"].items() if type(v) is int}
-        self.remote_problems = [(printable(str(a)[:300]), printable(str(b)[:500])) for a, b in message["problems"][:200]]
+        self.remote_problems = [
+            (printable(str(a)[:300]), printable(str(b)[:500])) for a, b in message["problems"][:200]
+        ]
         self.remote["status"] = int(message["status"])
         self.finished = True
 
@@ -371,7 +393,16 @@ class Initiator(Endpoint):
             )
         kinds: dict[int, type[MailkeepError]] = {
             kind.exit_code: kind
-            for kind in (UsageError, DataError, NoInput, InternalError, StorageError, TryAgain, PermissionDenied, ConfigError)
+            for kind in (
+                UsageError,
+                DataError,
+                NoInput,
+                InternalError,
+                StorageError,
+                TryAgain,
+                PermissionDenied,
+                ConfigError,
+            )
         }
         kind = kinds.get(code, PeerUnavailable)
         raise kind(

@@ -28,7 +28,9 @@ class Responder(Endpoint):
         outcome: What the commit did here, or None.
     """
 
-    def __init__(self, store: Store, *, dry: bool = False, role: str = FULL, view: View | None = None) -> None:
+    def __init__(
+        self, store: Store, *, dry: bool = False, role: str = FULL, view: View | None = None
+    ) -> None:
         super().__init__(store, dry=dry, view=view)
         self.role = role
         self.state = WAITS
@@ -45,13 +47,25 @@ class Responder(Endpoint):
         if self.state == WAITS:
             table[frames.HELLO] = self.on_hello
         elif self.state == NEWS:
-            table |= {frames.BOX: self.on_box, frames.RECORDS: self.on_records, frames.COMPARE: self.on_compare}
-            table |= {frames.END_NEWS: self.on_end_news, frames.WANT: self.on_want, frames.CLAIM: self.on_claim}
+            table |= {
+                frames.BOX: self.on_box,
+                frames.RECORDS: self.on_records,
+                frames.COMPARE: self.on_compare,
+            }
+            table |= {
+                frames.END_NEWS: self.on_end_news,
+                frames.WANT: self.on_want,
+                frames.CLAIM: self.on_claim,
+            }
         elif self.state in (CONTENTS, COMMITTING):
             table |= {frames.WANT: self.on_want, frames.CONTENT: self.on_content, frames.BIG: self.on_big}
             table |= {frames.PIECE: self.on_piece, frames.LACK: self.on_lack}
             if self.state == CONTENTS:
-                table |= {frames.BOX: self.on_box, frames.RECORDS: self.on_records, frames.DIGESTS: self.on_uidnexts}
+                table |= {
+                    frames.BOX: self.on_box,
+                    frames.RECORDS: self.on_records,
+                    frames.DIGESTS: self.on_uidnexts,
+                }
                 table |= {frames.COMMIT: self.on_commit, frames.CLAIM: self.on_claim}
         return table
 
@@ -97,7 +111,9 @@ class Responder(Endpoint):
             return
         self._open_session(message, theirs, ours)
 
-    def _open_session(self, message: dict[str, Any], theirs: list[tuple[int, bytes]], ours: list[tuple[int, bytes]]) -> None:
+    def _open_session(
+        self, message: dict[str, Any], theirs: list[tuple[int, bytes]], ours: list[tuple[int, bytes]]
+    ) -> None:
         """Note token and member before answering: whoever is given a record must acknowledge its tombstone."""
         index = self.index
         both = set(theirs) & set(ours)
@@ -223,7 +239,13 @@ class Responder(Endpoint):
         status = EXIT_DONE
         if self.outcome is not None:
             o = self.outcome
-            counts = {"added": o.added, "changed": o.changed, "expunged": o.expunged, "held": o.held, "revived": o.revived}
+            counts = {
+                "added": o.added,
+                "changed": o.changed,
+                "expunged": o.expunged,
+                "held": o.held,
+                "revived": o.revived,
+            }
             if not self.dry:
                 store.bump()
                 applied = store.apply()
@@ -246,7 +268,9 @@ class Responder(Endpoint):
             if self.wire.received_bytes:
                 self.finished = True  # it saw our error, or nothing was to be done
                 return
-            raise RemoteProtocolError("the other end said nothing: mailkeep serve is started by mailkeep sync, not by hand")
+            raise RemoteProtocolError(
+                "the other end said nothing: mailkeep serve is started by mailkeep sync, not by hand"
+            )
         raise PeerUnavailable("the initiator closed the connection in mid-session")
 
 

@@ -52,4 +52,16 @@ class View:
         return str(parsed if self.names is None else self.names.to_local(parsed))
 
 
-__all__ = ["APPEND", "ARCHIVE", "BOTH", "DIRECTIONS", "FULL", "PULL", "PUSH", "READ", "ROLES", "BadMailboxName", "View"]
+__all__ = [
+    "APPEND",
+    "ARCHIVE",
+    "BOTH",
+    "DIRECTIONS",
+    "FULL",
+    "PULL",
+    "PUSH",
+    "READ",
+    "ROLES",
+    "BadMailboxName",
+    "View",
+]

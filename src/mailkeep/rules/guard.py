@@ -84,5 +84,7 @@ def judge(tallies: Mapping[int, Tally], limits: Limits) -> dict[int, str]:
         lost = t.vanishing + t.lately
         before = t.live + t.lately
         if lost > limits.minimum and lost > limits.mailbox_share * before:
-            held[no] = f"{lost:,} of {before:,} messages of {t.name} would have vanished, more than {limits.mailbox_share:.0%}"
+            held[no] = (
+                f"{lost:,} of {before:,} messages of {t.name} would have vanished, more than {limits.mailbox_share:.0%}"
+            )
     return held

@@ -23,7 +23,14 @@ class Side:
 
     __slots__ = ("id", "lamport", "others_lamport", "tokens", "waives_other")
 
-    def __init__(self, replica_id: bytes, lamport: int, others_lamport: int, tokens: Iterable[Token], waives_other: bool) -> None:
+    def __init__(
+        self,
+        replica_id: bytes,
+        lamport: int,
+        others_lamport: int,
+        tokens: Iterable[Token],
+        waives_other: bool,
+    ) -> None:
         """Set.
 
         Args:

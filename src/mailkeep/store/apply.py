@@ -96,7 +96,9 @@ class Apply:
             after = 0
             while True:
                 page = list(
-                    self.ledger.records("mailbox = ? AND todo AND no > ? ORDER BY no LIMIT ?", (no, after, BATCH))
+                    self.ledger.records(
+                        "mailbox = ? AND todo AND no > ? ORDER BY no LIMIT ?", (no, after, BATCH)
+                    )
                 )
                 if not page:
                     break
@@ -123,19 +125,27 @@ class Apply:
     def _clear_dead(self, box: Mailbox) -> None:
         """Records of a mailbox that has no directory: those without a file need nothing, others wait."""
         with self.index.transaction():
-            self.ledger.execute("UPDATE record SET todo = 0 WHERE mailbox = ? AND todo AND NOT live AND sub = 0", (box.no,))
-        waiting = self.ledger.execute("SELECT count(*) FROM record WHERE mailbox = ? AND todo", (box.no,)).fetchone()[0]
+            self.ledger.execute(
+                "UPDATE record SET todo = 0 WHERE mailbox = ? AND todo AND NOT live AND sub = 0", (box.no,)
+            )
+        waiting = self.ledger.execute(
+            "SELECT count(*) FROM record WHERE mailbox = ? AND todo", (box.no,)
+        ).fetchone()[0]
         self.report.waiting += waiting
 
     def _clear(self, done: list[tuple[object, ...]]) -> None:
         """Clear the journal of operations once they are durable."""
         self.vault.syncer.sync()
         with self.index.transaction():
-            self.index.executemany("UPDATE record SET sub=?, base=?, info=?, ino=?, mtime=?, ctime=?, todo=? WHERE no=?", done)
+            self.index.executemany(
+                "UPDATE record SET sub=?, base=?, info=?, ino=?, mtime=?, ctime=?, todo=? WHERE no=?", done
+            )
         if self.progress is not None:
             self.progress("written", self.report.linked)
 
-    def _one(self, record: Record, box: Mailbox, content_id: bytes, size: int, kept: int) -> tuple[object, ...]:
+    def _one(
+        self, record: Record, box: Mailbox, content_id: bytes, size: int, kept: int
+    ) -> tuple[object, ...]:
         assert box.dir is not None
         todo = 0
         try:
@@ -167,7 +177,9 @@ class Apply:
                 raise fs.explain(err, f"a message of {box.name} could not be put in place") from err
             todo = 1
             self.report.waiting += 1
-            self.report.problems.append((printable(box.dir) or ".", f"a file could not be changed: {os.strerror(err.errno or 5)}"))
+            self.report.problems.append(
+                (printable(box.dir) or ".", f"a file could not be changed: {os.strerror(err.errno or 5)}")
+            )
         return (record.sub, record.base, record.info, record.ino, record.mtime, record.ctime, todo, record.no)
 
     def _name_for(self, record: Record, box: Mailbox) -> tuple[int, bytes]:
@@ -237,7 +249,9 @@ class Apply:
         os.utime(path, (date, date), follow_symlinks=False)
         return True
 
-    def _copy(self, content_id: bytes, record: Record, box: Mailbox, name: bytes, directory: int) -> os.stat_result:
+    def _copy(
+        self, content_id: bytes, record: Record, box: Mailbox, name: bytes, directory: int
+    ) -> os.stat_result:
         """Copy by way of tmp/, as every Maildir delivery does."""
         assert box.dir is not None
         tmp = self.maildir.open(box.dir, b"tmp")
@@ -287,9 +301,13 @@ class Apply:
             try:
                 st = os.stat(name, dir_fd=target, follow_symlinks=False)
             except FileNotFoundError:
-                raise _Waits("a message was renamed or removed meanwhile; its flags wait for the next scan") from None
+                raise _Waits(
+                    "a message was renamed or removed meanwhile; its flags wait for the next scan"
+                ) from None
             if st.st_ino != record.ino:
-                raise _Waits("another file has taken a message's name; its flags wait for the next scan") from None
+                raise _Waits(
+                    "another file has taken a message's name; its flags wait for the next scan"
+                ) from None
         except FileExistsError:
             raise _Waits("a message of that name is there already; its flags wait") from None
         self.report.renamed += 1
@@ -311,7 +329,11 @@ class Apply:
         st = os.stat(aside, dir_fd=trash, follow_symlinks=False)
         there = self.vault.stat(content_id)
         ours = st.st_ino == record.ino and there is not None and there.st_size == size
-        if not (ours and st.st_size == size and (there is None or there.st_ino == st.st_ino or st.st_mtime_ns == record.mtime)):
+        if not (
+            ours
+            and st.st_size == size
+            and (there is None or there.st_ino == st.st_ino or st.st_mtime_ns == record.mtime)
+        ):
             fs.rename_noreplace(aside, name, trash, directory)
             raise _Waits("a message to be removed is another file by now; it was left")
         fs.unlink(aside, dir_fd=trash)
@@ -335,7 +357,9 @@ class Apply:
             elif not self._put_back(name):
                 os.makedirs(self.found, 0o700, exist_ok=True)
                 fs.rename_noreplace(name, name, self._trash_fd(), fs.open_directory(self.found))
-                self.report.problems.append((printable(self.found), "holds a file that a crash left half removed; look at it"))
+                self.report.problems.append(
+                    (printable(self.found), "holds a file that a crash left half removed; look at it")
+                )
 
     def _is_spare(self, name: bytes) -> bool:
         """Whether a file in the trash has the bytes of the message that was to go, and the vault has them too.
@@ -364,7 +388,8 @@ class Apply:
         row = None
         if _is_aside(name):
             row = self.ledger.execute(
-                "SELECT mailbox, sub, base, info FROM record WHERE no = ? AND sub != 0", (int(name.partition(b".")[0]),)
+                "SELECT mailbox, sub, base, info FROM record WHERE no = ? AND sub != 0",
+                (int(name.partition(b".")[0]),),
             ).fetchone()
         if row is None or self.ledger.boxes[row[0]].dir is None:
             return False
@@ -379,9 +404,12 @@ class Apply:
 
     def _place(self, box: Mailbox) -> bytes | None:
         """Where a mailbox's directory belongs; None when it should have none."""
-        if not box.alive and not self.ledger.execute(
-            "SELECT 1 FROM record WHERE mailbox = ? AND hold IS NOT NULL LIMIT 1", (box.no,)
-        ).fetchone():
+        if (
+            not box.alive
+            and not self.ledger.execute(
+                "SELECT 1 FROM record WHERE mailbox = ? AND hold IS NOT NULL LIMIT 1", (box.no,)
+            ).fetchone()
+        ):
             return None
         return self.maildir.layout.directory(MailboxName.parse(box.name))
 
@@ -555,5 +583,3 @@ def _exists(path: bytes, at: int) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-

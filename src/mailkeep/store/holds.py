@@ -93,8 +93,12 @@ class Reaper:
                 self.ledger.set_file(record)
             self.expunged += 1
         now = clock.now()
-        self.ledger.index.executemany("INSERT INTO vanish VALUES (?, ?, ?)", [(now, no, n) for no, n in count.items()])
-        self.ledger.execute("DELETE FROM vanish WHERE at < ?", (now - max(self.limits.window_seconds, 7 * 86_400),))
+        self.ledger.index.executemany(
+            "INSERT INTO vanish VALUES (?, ?, ?)", [(now, no, n) for no, n in count.items()]
+        )
+        self.ledger.execute(
+            "DELETE FROM vanish WHERE at < ?", (now - max(self.limits.window_seconds, 7 * 86_400),)
+        )
         for box in self.gone:
             self._without_directory(box)
 
@@ -102,7 +106,11 @@ class Reaper:
         if self.hold_all:
             return {r.mailbox: f"{ARCHIVE}what {self.origin} deleted is kept here" for r in self.records}
         since = clock.now() - self.limits.window_seconds
-        lately = dict(self.ledger.execute("SELECT mailbox, sum(count) FROM vanish WHERE at >= ? GROUP BY mailbox", (since,)))
+        lately = dict(
+            self.ledger.execute(
+                "SELECT mailbox, sum(count) FROM vanish WHERE at >= ? GROUP BY mailbox", (since,)
+            )
+        )
         vanishing: dict[int, set[int]] = {}
         dead: dict[int, int] = {}
         for record in self.records:
@@ -119,7 +127,9 @@ class Reaper:
 
     def _stop(self, record: Record, reason: str) -> None:
         if reason not in self._hold and reason.startswith(ARCHIVE):  # one for all sessions
-            row = self.ledger.execute("SELECT no FROM hold WHERE origin = ? AND reason = ?", (self.origin, reason)).fetchone()
+            row = self.ledger.execute(
+                "SELECT no FROM hold WHERE origin = ? AND reason = ?", (self.origin, reason)
+            ).fetchone()
             if row is not None:
                 self._hold[reason] = row[0]
         if reason not in self._hold:
@@ -179,6 +189,9 @@ def approve(ledger: Ledger, hold: int) -> int:
             if box.count == 0:
                 ledger.set_mailbox(box, LIVE, False)
                 box.todo = False
+    for box in {ledger.boxes[record.mailbox] for record in records}:
+        if not box.alive and box.dir is not None:
+            box.todo = box.dirty = True  # deleted elsewhere: its directory stayed for what was held in it
     ledger.execute("DELETE FROM hold WHERE no = ?", (hold,))
     return len(records)
 

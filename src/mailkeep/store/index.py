@@ -68,7 +68,16 @@ class Index:
             for statement in _schema():
                 connection.execute(statement)
             connection.execute("INSERT INTO replica VALUES (1, ?, 0, 1, 0, 0)", (replica_id,))
-            rows = {"store": store_id, "me": 1, "lamport": 0, "seq": 0, "floor": 0, "generation": 0, "validity": 0, **meta}
+            rows = {
+                "store": store_id,
+                "me": 1,
+                "lamport": 0,
+                "seq": 0,
+                "floor": 0,
+                "generation": 0,
+                "validity": 0,
+                **meta,
+            }
             connection.executemany("INSERT INTO meta VALUES (?, ?)", rows.items())
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         return cls(connection)
@@ -89,7 +98,13 @@ class Index:
                     hint="install the mailkeep version that wrote it, or a newer one",
                 )
             return cls(connection)
-        except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError, apsw.IOError, apsw.FullError) as err:
+        except (
+            apsw.CantOpenError,
+            apsw.ReadOnlyError,
+            apsw.PermissionsError,
+            apsw.IOError,
+            apsw.FullError,
+        ) as err:
             raise StorageError(
                 f"the index {path} cannot be opened: {err}",
                 untouched="everything",
@@ -185,12 +200,16 @@ class Index:
         for flusher in self.flushers:
             flusher.flush()
         self.meta["me"], self.meta["lamport"], self.meta["seq"] = self.me, self.lamport, self.seq
-        changed = [(k, v) for k, v in self.meta.items() if k not in self._kept_meta or self._kept_meta[k] != v]
+        changed = [
+            (k, v) for k, v in self.meta.items() if k not in self._kept_meta or self._kept_meta[k] != v
+        ]
         if changed:
             self.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", changed)
             self._kept_meta = dict(self.meta)
         if self.vector != self._kept_vector:
-            self.executemany("UPDATE replica SET seen = ? WHERE no = ?", [(v, no) for no, v in self.vector.items()])
+            self.executemany(
+                "UPDATE replica SET seen = ? WHERE no = ?", [(v, no) for no, v in self.vector.items()]
+            )
             self._kept_vector = dict(self.vector)
         if not self.dry:
             self.execute("COMMIT")
@@ -244,7 +263,11 @@ class Index:
         return out or {"confirmed": (0, b"")}
 
     def set_tokens(
-        self, peer: int, confirmed: tuple[int, bytes] | None, pending: tuple[int, bytes] | None, seq: int | None = None
+        self,
+        peer: int,
+        confirmed: tuple[int, bytes] | None,
+        pending: tuple[int, bytes] | None,
+        seq: int | None = None,
     ) -> None:
         """Note the last session; with `seq`, that the peer has every change of ours up to it."""
         self.execute(
@@ -286,7 +309,9 @@ class Transaction:
             raise _not_written(err) from err
         return self.index
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             self.index._end(kind is not None)
         except _TROUBLE as err:
@@ -336,7 +361,11 @@ _TROUBLE = (
 
 
 def _not_written(err: Exception) -> StorageError:
-    hint = "free some space" if isinstance(err, apsw.FullError) else "look at the disk and at the state directory (dmesg, df, mount)"
+    hint = (
+        "free some space"
+        if isinstance(err, apsw.FullError)
+        else "look at the disk and at the state directory (dmesg, df, mount)"
+    )
     return StorageError(
         f"the index could not be written: {err}",
         untouched="everything that was acknowledged before; no mail was removed",

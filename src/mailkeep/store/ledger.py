@@ -143,7 +143,9 @@ class Ledger:
                 rows,
             )
             self.index.meta["root"] = root_digest(
-                (box.id, mailbox_digest(box.sum, box.name, box.validity)) for box in self.boxes.values() if box.alive
+                (box.id, mailbox_digest(box.sum, box.name, box.validity))
+                for box in self.boxes.values()
+                if box.alive
             )
 
     # --- registers of mailboxes
@@ -192,14 +194,19 @@ class Ledger:
             number += 1
         box = self.insert_mailbox(box_id)
         validity = self.index.fresh_validity(now)
-        regs = {NAME: self.register(name, weak), LIVE: self.register(True, weak), VALIDITY: self.register(validity, rank=validity)}
+        regs = {
+            NAME: self.register(name, weak),
+            LIVE: self.register(True, weak),
+            VALIDITY: self.register(validity, rank=validity),
+        }
         self.take_mailbox(box, regs)
         return box
 
     def insert_mailbox(self, box_id: bytes) -> Mailbox:
         """An empty row, to be filled by `take_mailbox`."""
         self.execute(
-            "INSERT INTO mailbox VALUES (NULL, ?, x'80', '', 0, 0, 1, 0, zeroblob(32), 0, NULL, 0, NULL, NULL, NULL)", (box_id,)
+            "INSERT INTO mailbox VALUES (NULL, ?, x'80', '', 0, 0, 1, 0, zeroblob(32), 0, NULL, 0, NULL, NULL, NULL)",
+            (box_id,),
         )
         no = self.index.db.last_insert_rowid()
         box = Mailbox((no, box_id, b"\x80", "", 0, 0, 1, 0, bytes(SUM_BYTES), 0, None, 0, None, None, None))
@@ -276,7 +283,10 @@ class Ledger:
 
     def is_live(self, content: int) -> bool:
         """Whether any mailbox has a live record of this content."""
-        return self.execute("SELECT 1 FROM record WHERE content = ? AND live LIMIT 1", (content,)).fetchone() is not None
+        return (
+            self.execute("SELECT 1 FROM record WHERE content = ? AND live LIMIT 1", (content,)).fetchone()
+            is not None
+        )
 
     # --- writing records
 
@@ -290,7 +300,15 @@ class Ledger:
             self.execute("UPDATE content SET kept = 1, size = ?, ino = ? WHERE no = ?", (size, ino, row[0]))
         return int(row[0])
 
-    def add(self, box: Mailbox, content: int, content_id: bytes, flags: frozenset[str], date: int, weak: bool = False) -> Record:
+    def add(
+        self,
+        box: Mailbox,
+        content: int,
+        content_id: bytes,
+        flags: frozenset[str],
+        date: int,
+        weak: bool = False,
+    ) -> Record:
         """A message appears in a mailbox: under the first copy number that no shown record has.
 
         A tombstone of that key lives again, with a new UID.
@@ -316,7 +334,15 @@ class Ledger:
         return old
 
     def insert(
-        self, box: Mailbox, content: int, content_id: bytes, copy: int, uid: int, flags: frozenset[str], date: int, weak: bool
+        self,
+        box: Mailbox,
+        content: int,
+        content_id: bytes,
+        copy: int,
+        uid: int,
+        flags: frozenset[str],
+        date: int,
+        weak: bool,
     ) -> Record:
         """A record whose key was never seen here, all of its registers written by this transaction."""
         from mailkeep.rules.digest import MODULUS, contribution
@@ -333,7 +359,29 @@ class Ledger:
         box.sum = (box.sum + contribution(content_id, copy, uid, packed)) % MODULUS
         box.dirty = True
         no = self.index.db.last_insert_rowid()
-        return Record((no, box.no, content, copy, 1, uid, packed, blob, seq, date, None, 0, None, None, None, None, None, 0, 0))
+        return Record(
+            (
+                no,
+                box.no,
+                content,
+                copy,
+                1,
+                uid,
+                packed,
+                blob,
+                seq,
+                date,
+                None,
+                0,
+                None,
+                None,
+                None,
+                None,
+                None,
+                0,
+                0,
+            )
+        )
 
     def insert_files(self, rows: list[tuple], weak: bool) -> None:  # type: ignore[type-arg]
         """Messages of contents never seen before, with their files, in bulk: content rows and records.
@@ -406,7 +454,17 @@ class Ledger:
         record.seq = self.index.next_seq()
         self.execute(
             "UPDATE record SET live=?, uid=?, flags=?, regs=?, seq=?, date=?, hold=?, todo=? WHERE no=?",
-            (live, uid, flags, encode(registers), record.seq, record.date, record.hold, record.todo, record.no),
+            (
+                live,
+                uid,
+                flags,
+                encode(registers),
+                record.seq,
+                record.date,
+                record.hold,
+                record.todo,
+                record.no,
+            ),
         )
 
     def set_file(self, record: Record) -> None:

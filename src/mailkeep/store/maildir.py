@@ -5,10 +5,11 @@ Nothing here decides anything; `mailkeep.store.scan` does, and `mailkeep.store.a
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
-from mailkeep.domain.errors import NoInput, printable
+from mailkeep.domain.errors import printable
 from mailkeep.store.gate import missing_root
 from mailkeep.system import fs
 from mailkeep.wire import dovecotkeywords
@@ -110,28 +111,44 @@ class Maildir:
         pending = [b""]
         while pending:
             parent = pending.pop()
-            fd = self.fd if not parent else self.open(parent)
-            stamps[parent] = stamp_of(os.fstat(fd))
-            with os.scandir(b"/proc/self/fd/%d" % fd) as entries:
-                listed = [(e.name, e.is_dir(follow_symlinks=False), e.is_symlink()) for e in entries]
+            try:
+                fd = self.fd if not parent else self.open(parent)
+                stamps[parent] = stamp_of(os.fstat(fd))
+                with os.scandir(b"/proc/self/fd/%d" % fd) as entries:
+                    listed = [(e.name, e.is_dir(follow_symlinks=False), e.is_symlink()) for e in entries]
+            except OSError as err:
+                if not parent:
+                    raise
+                self.report(
+                    parent, f"cannot be read ({os.strerror(err.errno or 5)}): what it holds is unknown"
+                )
+                continue
             for name, is_directory, is_link in listed:
                 path = os.path.join(parent, name) if parent else name
                 if not self._may_be_mailbox(name):
                     continue
                 if is_link:
                     if os.path.isdir(os.path.join(self.root, path, b"cur")):
-                        self.report(path, "is a symbolic link: links are not followed, so this mailbox is left alone")
+                        self.report(
+                            path, "is a symbolic link: links are not followed, so this mailbox is left alone"
+                        )
                 elif is_directory:
                     try:
                         if self._is_mailbox(path):
                             found.append(path)
+                        elif (
+                            self.layout.kind != FS
+                        ):  # it may be in the making: its cur does not move the root's times
+                            stamps[path] = stamp_of(os.stat(path, dir_fd=self.fd, follow_symlinks=False))
                         if self.layout.kind == FS:
                             if path.count(b"/") >= DEPTH_MAX:
                                 self.report(path, f"lies deeper than {DEPTH_MAX} directories: left alone")
                             else:
                                 pending.append(path)
                     except OSError as err:
-                        self.report(path, f"cannot be read ({os.strerror(err.errno or 5)}): what it holds is unknown")
+                        self.report(
+                            path, f"cannot be read ({os.strerror(err.errno or 5)}): what it holds is unknown"
+                        )
         return sorted(found), stamps
 
     def _may_be_mailbox(self, name: bytes) -> bool:
@@ -141,7 +158,9 @@ class Maildir:
 
     def _is_mailbox(self, path: bytes) -> bool:
         try:
-            st = os.stat(os.path.join(path, b"cur") if path else b"cur", dir_fd=self.fd, follow_symlinks=False)
+            st = os.stat(
+                os.path.join(path, b"cur") if path else b"cur", dir_fd=self.fd, follow_symlinks=False
+            )
         except (FileNotFoundError, NotADirectoryError):
             return False
         return stat.S_ISDIR(st.st_mode)
@@ -176,18 +195,23 @@ class Maildir:
     def keywords(self, directory: bytes) -> dict[str, str] | None:
         """The mailbox's table of keyword letters, from dovecot-keywords; None where there is none."""
         if directory not in self._tables:
-            self._tables[directory] = self._read_keywords(directory)
+            try:
+                self._tables[directory] = self._read_keywords(directory)
+            except OSError:  # unreadable: letters stand for themselves, and the file is left alone
+                self._tables[directory] = None
         return self._tables[directory]
 
     def _read_keywords(self, directory: bytes) -> dict[str, str] | None:
         try:
             fd = os.open(KEYWORDS, fs.O_READ, dir_fd=self.open(directory))
-        except OSError:
+        except FileNotFoundError:
             return None
         try:
             if not fs.is_regular(os.fstat(fd)):
-                return None
-            data = os.read(fd, KEYWORDS_BYTES_MAX)
+                raise OSError(errno.EINVAL, "it is no regular file", KEYWORDS)
+            data = os.read(fd, KEYWORDS_BYTES_MAX + 1)
+            if len(data) > KEYWORDS_BYTES_MAX:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), KEYWORDS)
         finally:
             os.close(fd)
         return dovecotkeywords.parse(data)[0]
@@ -198,7 +222,10 @@ class Maildir:
         A file is made only for named keywords; where the letters are used up, or another program has the
         lock, the keyword stays in the record and is not shown in file names.
         """
-        have = self._read_keywords(directory)
+        try:
+            have = self._read_keywords(directory)
+        except OSError:
+            return None  # what cannot be read is not replaced
         table = dovecotkeywords.add(have or {}, sorted(keywords))
         if table != (have or {}):
             at = self.open(directory)
@@ -208,10 +235,18 @@ class Maildir:
             except FileExistsError:
                 return have
             try:
-                fs.write_all(fd, dovecotkeywords.render(table))
-            finally:
-                os.close(fd)
-            fs.rename(lock, KEYWORDS, src_dir_fd=at, dst_dir_fd=at)
+                try:
+                    have = self._read_keywords(
+                        directory
+                    )  # another program may have added some before the lock
+                    table = dovecotkeywords.add(have or {}, sorted(keywords))
+                    fs.write_all(fd, dovecotkeywords.render(table))
+                finally:
+                    os.close(fd)
+                fs.rename(lock, KEYWORDS, src_dir_fd=at, dst_dir_fd=at)
+            except OSError:
+                fs.unlink(lock, dir_fd=at)
+                raise
         self._tables[directory] = table
         return table
 

@@ -48,7 +48,9 @@ def read(root_fd: int, root: bytes) -> tuple[bytes, int] | None:
 def write(root_fd: int, store: bytes, generation: int) -> None:
     """Replace the marker; durable with the next sync of the file system."""
     temporary = NAME + b".%d" % os.getpid()
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root_fd)
+    fd = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root_fd
+    )
     try:
         fs.write_all(fd, _HEAD + b"%b %d\n" % (store.hex().encode(), generation))
     finally:

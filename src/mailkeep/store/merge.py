@@ -41,7 +41,8 @@ _R_COLUMNS = ", ".join("r." + c.strip() for c in COLUMNS.split(","))
 
 class Claim:
     """What a peer says of itself, in this store's replica numbers. Read in one transaction there:
-    the vector claims nothing that the records lack."""
+    the vector claims nothing that the records lack.
+    """
 
     __slots__ = ("acks", "forgotten", "lamport", "members", "sender", "vector", "waived")
 
@@ -106,7 +107,8 @@ class Stage:
     def records(self, box: int, rows: Iterable[tuple[bytes, int, bool, int, int, int, bytes, bool]]) -> None:
         """Stage records: (content id, copy, live, uid, date, size, registers, content still live there)."""
         self.executemany(
-            "INSERT OR REPLACE INTO in_record VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [(box, *row) for row in rows]
+            "INSERT OR REPLACE INTO in_record VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [(box, *row) for row in rows],
         )
 
     def boxes(self) -> list[tuple[int, bytes, Registers | None, int, bool]]:
@@ -136,7 +138,15 @@ class Merge:
     """One commit."""
 
     def __init__(
-        self, ledger: Ledger, stage: Stage, claim: Claim, limits: Limits, *, origin: str, hold_all: bool = False, now: int = 0
+        self,
+        ledger: Ledger,
+        stage: Stage,
+        claim: Claim,
+        limits: Limits,
+        *,
+        origin: str,
+        hold_all: bool = False,
+        now: int = 0,
     ) -> None:
         self.ledger, self.index, self.stage, self.claim = ledger, ledger.index, stage, claim
         self.ids = self.index.ids
@@ -188,7 +198,9 @@ class Merge:
 
     # --- mailboxes
 
-    def _mailbox(self, box_id: bytes, theirs: Registers | None, whole: bool, was_seen: Vector) -> Mailbox | None:
+    def _mailbox(
+        self, box_id: bytes, theirs: Registers | None, whole: bool, was_seen: Vector
+    ) -> Mailbox | None:
         ledger = self.ledger
         box = ledger.by_id.get(box_id)
         if box is None:
@@ -197,7 +209,9 @@ class Merge:
             box = ledger.insert_mailbox(box_id)
             ledger.take_mailbox(box, self._merged({}, theirs, whole, was_seen)[0])
             if box.validity < self.index.meta["floor"]:
-                ledger.set_mailbox(box, VALIDITY, self.index.fresh_validity(max(self.now, self.index.meta["floor"])))
+                ledger.set_mailbox(
+                    box, VALIDITY, self.index.fresh_validity(max(self.now, self.index.meta["floor"]))
+                )
             self.outcome.mailboxes += 1
         elif theirs is not None or whole:
             regs, changed = self._merged(box.regs, theirs or {}, whole, was_seen)
@@ -207,7 +221,9 @@ class Merge:
         self.index.meta["validity"] = max(self.index.meta["validity"], box.validity)
         return box
 
-    def _merged(self, mine: Registers, theirs: Registers, compare: bool, was_seen: Vector) -> tuple[Registers, bool]:
+    def _merged(
+        self, mine: Registers, theirs: Registers, compare: bool, was_seen: Vector
+    ) -> tuple[Registers, bool]:
         """Merge registers by name; whether anything of mine changed.
 
         In a comparison, a vector that covers a write which its replica does not have lied: no third replica
@@ -219,7 +235,8 @@ class Merge:
             a, b = mine.get(name), theirs.get(name)
             won = newer(a, b, self.ids)
             if compare and (
-                ((a is None or a != won) and covers(was_seen, won)) or ((b is None or b != won) and covers(self.claim.vector, won))
+                ((a is None or a != won) and covers(was_seen, won))
+                or ((b is None or b != won) and covers(self.claim.vector, won))
             ):
                 won = won.restamped(self.index.stamp(), self.index.me)
             if a is None or won != a:
@@ -257,7 +274,9 @@ class Merge:
             for row in page:
                 _, content_id, copy, live, uid, date, size, blob, still, content, kept, record_no = row[:12]
                 if record_no is not None:
-                    self._existing(Record(row[11:]), content_id, bool(live), uid, blob, bool(still), whole, was_seen)
+                    self._existing(
+                        Record(row[11:]), content_id, bool(live), uid, blob, bool(still), whole, was_seen
+                    )
                     continue
                 if not live and known_to(decode(blob, False, uid), was_seen):
                     continue  # a tombstone that was forgotten here
@@ -268,12 +287,15 @@ class Merge:
                 flags = pack(flags_set(decode(blob, bool(live), uid)))
                 if whole:
                     blob = encode(self._merged({}, decode(blob, bool(live), uid), True, was_seen)[0])
-                fresh.append((box.no, content, copy, live, uid, flags, blob, index.next_seq(), date, int(bool(live))))
+                fresh.append(
+                    (box.no, content, copy, live, uid, flags, blob, index.next_seq(), date, int(bool(live)))
+                )
                 if live:
                     count += 1
                     added += contribution(content_id, copy, uid, flags)
             index.executemany(
-                "INSERT INTO record VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, NULL, NULL, NULL, NULL, NULL, 0, ?)", fresh
+                "INSERT INTO record VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, NULL, NULL, NULL, NULL, NULL, 0, ?)",
+                fresh,
             )
             if count:
                 box.sum = (box.sum + added) % MODULUS
@@ -284,12 +306,22 @@ class Merge:
                     box.todo = True
 
     def _existing(
-        self, record: Record, content_id: bytes, live: bool, uid: int, blob: bytes, still: bool, whole: bool, was_seen: Vector
+        self,
+        record: Record,
+        content_id: bytes,
+        live: bool,
+        uid: int,
+        blob: bytes,
+        still: bool,
+        whole: bool,
+        was_seen: Vector,
     ) -> None:
         mine, theirs = record.regs, decode(blob, live, uid)
         regs, changed = self._merged(mine, theirs, whole, was_seen)
         if (record.live or live) and not regs[LIVE].value:
-            self.places.setdefault(record.content, []).append((mine[LIVE] if record.live else theirs[LIVE], record.no))
+            self.places.setdefault(record.content, []).append(
+                (mine[LIVE] if record.live else theirs[LIVE], record.no)
+            )
         if not changed:
             if still and not live:
                 self._still.add(record.content)
@@ -354,7 +386,9 @@ class Merge:
             box.uidnext = max(box.uidnext, self.their_free.get(box.no, 1))
             uid, box.uidnext = box.uidnext, box.uidnext + 1
             box.dirty = True
-            ledger.take(best, {**best.regs, LIVE: ledger.register(True), UID: ledger.register(uid)}, content_id)
+            ledger.take(
+                best, {**best.regs, LIVE: ledger.register(True), UID: ledger.register(uid)}, content_id
+            )
             self._back.add(best.no)
             self.outcome.revived += 1
 
@@ -364,12 +398,16 @@ class Merge:
         boxes = self.touched | set(self.their_free)
         for no in boxes:
             box = ledger.boxes[no]
-            top = ledger.execute("SELECT coalesce(max(uid), 0) FROM record WHERE mailbox = ? AND live", (no,)).fetchone()[0]
+            top = ledger.execute(
+                "SELECT coalesce(max(uid), 0) FROM record WHERE mailbox = ? AND live", (no,)
+            ).fetchone()[0]
             uidnext = max(box.uidnext, self.their_free.get(no, 1), top + 1)
             if uidnext != box.uidnext:
                 box.uidnext, box.dirty = uidnext, True
         again: dict[int, tuple[int, int]] = {}
-        for no, mailbox, uid in ledger.execute("SELECT no, mailbox, uid FROM record WHERE no > ? AND live", (first_new,)):
+        for no, mailbox, uid in ledger.execute(
+            "SELECT no, mailbox, uid FROM record WHERE no > ? AND live", (first_new,)
+        ):
             if uid < self.free.get(mailbox, 1):
                 again[no] = (uid, no)
         for record, was_shown, was_uid in self.changed:
@@ -379,7 +417,9 @@ class Merge:
         since = self.index.known_seq(self.claim.sender, self.claim.vector)
         for no, free in self.their_free.items():
             if free > 1:
-                for record in ledger.records("mailbox = ? AND uid < ? AND live AND seq > ?", (no, free, since)):
+                for record in ledger.records(
+                    "mailbox = ? AND uid < ? AND live AND seq > ?", (no, free, since)
+                ):
                     if record.no <= first_new and not self._is_shown_there(record):
                         again[record.no] = (record.uid, record.no)
         for no, uid, mailbox in self._doubles(first_new):
@@ -396,7 +436,8 @@ class Merge:
         if not (mine and theirs):
             return False
         return not self.ledger.execute(
-            "SELECT 1 FROM record WHERE mailbox = ? AND uid = ? AND no < ? AND (live OR hold IS NOT NULL)", (box, uid, record.no)
+            "SELECT 1 FROM record WHERE mailbox = ? AND uid = ? AND no < ? AND (live OR hold IS NOT NULL)",
+            (box, uid, record.no),
         ).fetchone()
 
     def _is_shown_there(self, record: Record) -> bool:
@@ -415,6 +456,7 @@ class Merge:
         """New records whose UID another shown record has: only a peer's fault brings that about."""
         return list(
             self.ledger.execute(
-                "SELECT max(no), uid, mailbox FROM record WHERE no > ? AND live GROUP BY mailbox, uid HAVING count(*) > 1", (first_new,)
+                "SELECT max(no), uid, mailbox FROM record WHERE no > ? AND live GROUP BY mailbox, uid HAVING count(*) > 1",
+                (first_new,),
             )
         )

@@ -53,7 +53,11 @@ def whole(ledger: Ledger, box: Mailbox) -> Iterator[list[WireRecord]]:
     """Pages of all records of a mailbox, tombstones too."""
     after = 0
     while True:
-        rows = list(ledger.execute(f"{_SELECT} WHERE r.mailbox = ? AND r.no > ? ORDER BY r.no LIMIT ?", (box.no, after, PAGE)))
+        rows = list(
+            ledger.execute(
+                f"{_SELECT} WHERE r.mailbox = ? AND r.no > ? ORDER BY r.no LIMIT ?", (box.no, after, PAGE)
+            )
+        )
         if not rows:
             return
         after = rows[-1][0]
@@ -67,7 +71,8 @@ def boxes_with_news(ledger: Ledger, seen: Vector, since: int) -> set[int]:
     while True:
         rows = list(
             ledger.execute(
-                "SELECT seq, mailbox, live, uid, regs FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (after, PAGE)
+                "SELECT seq, mailbox, live, uid, regs FROM record WHERE seq > ? ORDER BY seq LIMIT ?",
+                (after, PAGE),
             )
         )
         if not rows:
@@ -92,7 +97,9 @@ def waiting(ledger: Ledger, seen: Vector, since: int) -> dict[int, int]:
     from mailkeep.wire.registers import decode
 
     out: dict[int, int] = {}
-    for mailbox, live, uid, regs in ledger.execute("SELECT mailbox, live, uid, regs FROM record WHERE seq > ?", (since,)):
+    for mailbox, live, uid, regs in ledger.execute(
+        "SELECT mailbox, live, uid, regs FROM record WHERE seq > ?", (since,)
+    ):
         registers = decode(regs, bool(live), uid)
         if not live and not seen:
             continue

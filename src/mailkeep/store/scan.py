@@ -20,6 +20,7 @@ from mailkeep.rules.listing import Comparison
 from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE
 from mailkeep.store.maildir import SUBS, stamp_of
 from mailkeep.system import clock, fs
+from mailkeep.system.fs import bounded
 from mailkeep.wire.layouts import Unmappable
 from mailkeep.wire.maildirname import flags_of, inexpressible
 
@@ -59,7 +60,15 @@ class Report:
 
     @property
     def changed(self) -> bool:
-        return bool(self.added or self.expunged or self.flagged or self.moved or self.held or self.mailboxes or self.put_back)
+        return bool(
+            self.added
+            or self.expunged
+            or self.flagged
+            or self.moved
+            or self.held
+            or self.mailboxes
+            or self.put_back
+        )
 
 
 class Stat:
@@ -75,9 +84,23 @@ class Stat:
 class Found:
     """A file whose content is known, waiting for its transaction."""
 
-    __slots__ = ("base", "box", "content", "content_id", "info", "linked", "record", "size", "st", "sub", "young")
+    __slots__ = (
+        "base",
+        "box",
+        "content",
+        "content_id",
+        "info",
+        "linked",
+        "record",
+        "size",
+        "st",
+        "sub",
+        "young",
+    )
 
-    def __init__(self, box: Mailbox, sub: int, base: bytes, info: bytes, st: os.stat_result | Stat, record: int | None) -> None:
+    def __init__(
+        self, box: Mailbox, sub: int, base: bytes, info: bytes, st: os.stat_result | Stat, record: int | None
+    ) -> None:
         self.box, self.sub, self.base, self.info, self.st, self.record = box, sub, base, info, st, record
         self.content: int | None = None
         self.content_id = b""
@@ -111,7 +134,13 @@ class Scan:
             dry: Look only: the vault takes nothing in.
             progress: Called with a word and a count now and then.
         """
-        self.ledger, self.index, self.maildir, self.vault, self.limits = ledger, ledger.index, maildir, vault, limits
+        self.ledger, self.index, self.maildir, self.vault, self.limits = (
+            ledger,
+            ledger.index,
+            maildir,
+            vault,
+            limits,
+        )
         self.state, self.believe_absence, self.dry = state, believe_absence, dry
         self.margin_ns = max(2 * granularity_ns, 8_000_000)
         self.progress = progress
@@ -131,7 +160,14 @@ class Scan:
         self.trusted: set[int] = set()
         self.unseen: list[str] = []
         """Mailboxes that could not be read: nothing is known of them, and no removal is believed."""
+        self.unquiet: set[int] = set()
+        """Mailboxes whose listing another program disturbed: what it lacks is unknown."""
         self._now_ns = 0
+
+    @property
+    def sure(self) -> bool:
+        """Whether every mailbox was seen, whole and undisturbed: nothing missing is left to be found out."""
+        return not self.unseen and not self.unquiet
 
     # --- the whole
 
@@ -162,9 +198,11 @@ class Scan:
         for no in gone:
             self.missing[no] = {
                 r[0]: (r[1], r[2])
-                for r in self.index.execute("SELECT no, base, sub FROM record WHERE mailbox = ? AND sub != 0", (no,))
+                for r in self.index.execute(
+                    "SELECT no, base, sub FROM record WHERE mailbox = ? AND sub != 0", (no,)
+                )
             }
-        if self.batch or self.flag_changes or self.missing or gone or self.stamps or self.weak:
+        if self.batch or self.flag_changes or self.missing or gone or self.stamps or self.weak or self.unseen:
             self._finish(gone)
         self.report.problems += self.maildir.problems
         self.maildir.problems = []
@@ -191,6 +229,8 @@ class Scan:
                 return []
         now_ns = fs.now_of(self.state)
         found, stamps = self.maildir.survey()
+        if not known.keys() <= set(found):
+            found, stamps = self._survey_again(stamps)
         self.unseen += [where for where, why in self.maildir.problems if "unknown" in why]
         here = set(found)
         new = [path for path in found if path not in known]
@@ -202,6 +242,19 @@ class Scan:
             self.index.meta["structure"] = None if young or gone or self.maildir.problems else packb(stamps)
         return [no for no, box in gone.items() if not self._is_unreadable(box)]
 
+    def _survey_again(self, stamps: dict[bytes, Stamp]) -> tuple[list[bytes], dict[bytes, Stamp]]:
+        """A mailbox that a listing lacks may have been renamed while it was listed: look until nothing moves."""
+        found: list[bytes] = []
+        for _ in range(QUIET_TRIES):
+            before = stamps
+            clock.sleep(max(SECOND_LOOK_SECONDS, self.margin_ns / 1e9))
+            self.maildir.problems = []
+            found, stamps = self.maildir.survey()
+            if stamps == before and all(self._stamp(path) == stamp for path, stamp in stamps.items()):
+                return found, stamps
+        self.maildir.report(b"", "changed without pause: which mailboxes are there is unknown")
+        return found, stamps
+
     def _stamp(self, path: bytes) -> Stamp | None:
         try:
             return stamp_of(os.stat(path or b".", dir_fd=self.maildir.fd, follow_symlinks=False))
@@ -212,7 +265,11 @@ class Scan:
         """A mailbox that the survey did not list: is it really not there?"""
         assert box.dir is not None
         try:
-            os.stat(os.path.join(box.dir, b"cur") if box.dir else b"cur", dir_fd=self.maildir.fd, follow_symlinks=False)
+            os.stat(
+                os.path.join(box.dir, b"cur") if box.dir else b"cur",
+                dir_fd=self.maildir.fd,
+                follow_symlinks=False,
+            )
         except FileNotFoundError:
             if not self.unseen:
                 return False
@@ -229,7 +286,9 @@ class Scan:
             self.maildir.report(path, f"is no mailbox for mailkeep: it {err.reason}")
             return
         except OSError as err:
-            self.maildir.report(path, f"is no whole mailbox (new or cur: {os.strerror(err.errno or 5)}); it waits")
+            self.maildir.report(
+                path, f"is no whole mailbox (new or cur: {os.strerror(err.errno or 5)}); it waits"
+            )
             return
         box = self.ledger.named(name)
         if box is not None and box.dir is None:
@@ -240,7 +299,10 @@ class Scan:
         if box is not None and renamed is not box:
             other = box.dir if box.no not in gone else None
             if other is not None:
-                self.maildir.report(path, f"has the same name as {printable(other) or 'the root'} ({name}); it waits for another")
+                self.maildir.report(
+                    path,
+                    f"has the same name as {printable(other) or 'the root'} ({name}); it waits for another",
+                )
                 return
         self.report.mailboxes += 1
         if renamed is not None and box is None:
@@ -262,7 +324,9 @@ class Scan:
                 continue
             if before == stamps[1] or not box.count:
                 return box
-            files = dict(self.index.execute("SELECT base, ino FROM record WHERE mailbox = ? AND sub != 0", (box.no,)))
+            files = dict(
+                self.index.execute("SELECT base, ino FROM record WHERE mailbox = ? AND sub != 0", (box.no,))
+            )
             for sub in SUBS[1:]:
                 for base, _, inode, _ in self.maildir.entries(path, sub):
                     if files.get(base) == inode:
@@ -279,8 +343,12 @@ class Scan:
             try:
                 stamps = list(self.maildir.stamps(box.dir))
             except OSError as err:
-                if os.path.join(box.dir, b"cur") and self._stamp(os.path.join(box.dir, b"cur") if box.dir else b"cur"):
-                    self.maildir.report(box.dir, f"cannot be read ({os.strerror(err.errno or 5)}): what it holds is unknown")
+                if os.path.join(box.dir, b"cur") and self._stamp(
+                    os.path.join(box.dir, b"cur") if box.dir else b"cur"
+                ):
+                    self.maildir.report(
+                        box.dir, f"cannot be read ({os.strerror(err.errno or 5)}): what it holds is unknown"
+                    )
                 self.unseen.append(box.name)
                 continue
             if box.stamps is None or unpackb(box.stamps) != stamps:
@@ -303,7 +371,8 @@ class Scan:
             after = list(self.maildir.stamps(box.dir))
         except OSError as err:
             self.maildir.report(
-                os.path.join(box.dir, b"cur"), f"cannot be listed ({os.strerror(err.errno or 5)}): what it holds is unknown"
+                os.path.join(box.dir, b"cur"),
+                f"cannot be listed ({os.strerror(err.errno or 5)}): what it holds is unknown",
             )
             self.unseen.append(box.name)
             return
@@ -312,9 +381,12 @@ class Scan:
         quiet = after == stamps and all(s[1] + self.margin_ns <= self._now_ns for s in stamps)
         if quiet:
             self.trusted.add(box.no)
+        else:
+            self.unquiet.add(box.no)
         for sub, name in comparison.strange:
             self.maildir.report(
-                os.path.join(box.dir, SUBS[sub], name), "is no regular file (a link, a FIFO, a directory): it was not opened"
+                os.path.join(box.dir, SUBS[sub], name),
+                "is no regular file (a link, a FIFO, a directory): it was not opened",
             )
         if comparison.missing:
             self.missing[box.no] = {no: (base, sub) for base, (no, sub, _, _) in comparison.missing.items()}
@@ -342,7 +414,9 @@ class Scan:
         last = self.index.execute("SELECT max(no) FROM record").fetchone()[0]
         if last:
             start = int.from_bytes(clock.random_bytes(4), "big") % last
-            rows += self.index.execute(f"{columns} WHERE r.no > ? AND r.sub != 0 AND r.young = 0 LIMIT {SLICE}", (start,))
+            rows += self.index.execute(
+                f"{columns} WHERE r.no > ? AND r.sub != 0 AND r.young = 0 LIMIT {SLICE}", (start,)
+            )
         busy = {change[0] for change in self.flag_changes} | {f.record for f in self.batch}
         learned = []
         for no, mailbox, sub, base, info, ino, mtime, ctime, size in rows:
@@ -353,11 +427,11 @@ class Scan:
                 st = os.stat(base + info, dir_fd=self.maildir.open(box.dir, SUBS[sub]), follow_symlinks=False)
             except OSError:
                 continue  # a change since the listing: the next scan sees it
-            if (st.st_ino, st.st_size, st.st_mtime_ns) != (ino, size, mtime):
+            if (st.st_ino, st.st_size, bounded(st.st_mtime_ns)) != (ino, size, mtime):
                 self._identify(box, sub, base, info, no)
-            elif ctime is None or st.st_ctime_ns == ctime:
+            elif ctime is None or bounded(st.st_ctime_ns) == ctime:
                 if ctime is None or (self._now_ns and st.st_ctime_ns + YOUNG_NS < self._now_ns):
-                    learned.append((st.st_ctime_ns, 0, no))
+                    learned.append((bounded(st.st_ctime_ns), 0, no))
             else:
                 self._identify(box, sub, base, info, no)
         self.learned = [row for row in learned if row[1] == 0]
@@ -376,12 +450,17 @@ class Scan:
             return
         except OSError as err:
             self.trusted.discard(box.no)
-            self.maildir.report(os.path.join(box.dir, SUBS[sub], name), f"cannot be read: {os.strerror(err.errno or 5)}; it waits")
+            self.maildir.report(
+                os.path.join(box.dir, SUBS[sub], name),
+                f"cannot be read: {os.strerror(err.errno or 5)}; it waits",
+            )
             return
         try:
             st = os.fstat(fd)
             if not fs.is_regular(st):
-                self.maildir.report(os.path.join(box.dir, SUBS[sub], name), "is no regular file: it was left alone")
+                self.maildir.report(
+                    os.path.join(box.dir, SUBS[sub], name), "is no regular file: it was left alone"
+                )
                 return
             found = Found(box, sub, base, info, st, record)
             if self._now_ns < max(st.st_mtime_ns, st.st_ctime_ns) + YOUNG_NS:
@@ -391,10 +470,19 @@ class Scan:
             self.batch.append(found)
         except _Moving:
             self.trusted.discard(box.no)
+        except FileNotFoundError:
+            self.trusted.discard(box.no)  # renamed while it was read
         except OSError as err:
             self.trusted.discard(box.no)
-            self.maildir.report(os.path.join(box.dir, SUBS[sub], name), f"cannot be taken in: {os.strerror(err.errno or 5)}")
-            if err.errno in (28, 122, 30, 24):  # ENOSPC, EDQUOT, EROFS, EMFILE: no other file will fare better
+            self.maildir.report(
+                os.path.join(box.dir, SUBS[sub], name), f"cannot be taken in: {os.strerror(err.errno or 5)}"
+            )
+            if err.errno in (
+                28,
+                122,
+                30,
+                24,
+            ):  # ENOSPC, EDQUOT, EROFS, EMFILE: no other file will fare better
                 raise fs.explain(err, "the vault cannot take in a message") from err
         finally:
             os.close(fd)
@@ -406,14 +494,23 @@ class Scan:
 
         An inode alone proves nothing: a freed one is given to the next file (measured: 200 times of 200).
         """
-        row = self.index.execute("SELECT no, id FROM content WHERE ino = ? AND kept", (found.st.st_ino,)).fetchone()
+        row = self.index.execute(
+            "SELECT no, id FROM content WHERE ino = ? AND kept", (found.st.st_ino,)
+        ).fetchone()
         if row is None:
             return False
         there = self.vault.stat(row[1])
         if there is None or not fs.is_same(there, found.st):
             return False
-        hashed = self.index.execute("SELECT mtime FROM record WHERE content = ? AND ino = ?", (row[0], found.st.st_ino)).fetchone()
-        if hashed is not None and hashed[0] != found.st.st_mtime_ns:
+        # File and object are one inode: that they are equal says nothing about what both were when hashed.
+        # The times of then do, and where no record has them any more, or its inode changed, it is read again.
+        hashed = self.index.execute(
+            "SELECT mtime, ctime, no FROM record WHERE content = ? AND ino = ? ORDER BY no != ? LIMIT 1",
+            (row[0], found.st.st_ino, found.record or 0),
+        ).fetchone()
+        if hashed is None or hashed[0] != bounded(found.st.st_mtime_ns):
+            return False
+        if hashed[2] == found.record and hashed[1] is not None and hashed[1] != bounded(found.st.st_ctime_ns):
             return False
         found.content, found.content_id, found.linked = row[0], row[1], found.st
         return True
@@ -429,7 +526,11 @@ class Scan:
             data = os.read(fd, want)
             hashed.update(data)
         st = os.fstat(fd)
-        if (st.st_size, st.st_mtime_ns, st.st_ctime_ns) != (found.st.st_size, found.st.st_mtime_ns, found.st.st_ctime_ns):
+        if (st.st_size, st.st_mtime_ns, st.st_ctime_ns) != (
+            found.st.st_size,
+            found.st.st_mtime_ns,
+            found.st.st_ctime_ns,
+        ):
             raise _Moving
         found.content_id = hashed.digest()
         row = self.index.execute("SELECT no, kept FROM content WHERE id = ?", (found.content_id,)).fetchone()
@@ -439,6 +540,9 @@ class Scan:
         if self.dry:
             return
         found.linked = self.vault.adopt(found.content_id, fd, name, directory, st, kept=bool(row and row[1]))
+        now = found.linked or os.fstat(fd)
+        if (now.st_size, now.st_mtime_ns) != (st.st_size, st.st_mtime_ns):
+            raise _Moving  # written to since it was read: the object does not count, and is made anew
 
     # --- the first index: several processes read
 
@@ -492,7 +596,16 @@ class Scan:
             now = self.vault.adopt_new(content_id, fd, name, directory, st)
             if now is None or (now.st_size, now.st_mtime_ns) != (st.st_size, st.st_mtime_ns):
                 return None
-            return (content_id, st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_nlink, now.st_ctime_ns)
+            return (
+                content_id,
+                st.st_dev,
+                st.st_ino,
+                st.st_size,
+                st.st_mtime_ns,
+                st.st_ctime_ns,
+                st.st_nlink,
+                now.st_ctime_ns,
+            )
         except OSError:
             return None
         finally:
@@ -533,8 +646,12 @@ class Scan:
         rest: list[Found] = []
         fresh: dict[bytes, Found] = {}
         for found in batch:
-            if found.content is None:  # another of this scan may have brought the content since it was looked for
-                row = self.index.execute("SELECT no FROM content WHERE id = ?", (found.content_id,)).fetchone()
+            if (
+                found.content is None
+            ):  # another of this scan may have brought the content since it was looked for
+                row = self.index.execute(
+                    "SELECT no FROM content WHERE id = ?", (found.content_id,)
+                ).fetchone()
                 found.content = None if row is None else row[0]
             if found.content is not None or found.record is not None or found.content_id in fresh:
                 rest.append(found)
@@ -554,7 +671,8 @@ class Scan:
                 flags = shown[key] = on_disk(found.sub, found.info, tables[box.no])
             st = found.linked or found.st
             ino = st.st_ino if found.linked is not None else None
-            rows.append((box, found.content_id, found.size, ino, flags, st.st_mtime_ns, st.st_ctime_ns, found.sub, found.base,
+            times = bounded(st.st_mtime_ns), bounded(st.st_ctime_ns)
+            rows.append((box, found.content_id, found.size, ino, flags, *times, found.sub, found.base,
                          found.info, st.st_ino, found.young))  # fmt: skip
         self.ledger.insert_files(rows, self.weak)
         self.report.added += len(rows)
@@ -606,7 +724,14 @@ class Scan:
                 self._set_file(adopted, found, st)
                 return
         flags = on_disk(found.sub, found.info, table)
-        record = ledger.add(box, found.content, found.content_id, flags, found.st.st_mtime_ns // 1_000_000_000, self.weak)
+        record = ledger.add(
+            box,
+            found.content,
+            found.content_id,
+            flags,
+            bounded(found.st.st_mtime_ns) // 1_000_000_000,
+            self.weak,
+        )
         record.todo = 0
         self._set_file(record, found, st)
         self.report.added += 1
@@ -624,7 +749,10 @@ class Scan:
         gone = self.missing.get(found.box.no, {})
         assert found.content is not None
         for record in list(
-            self.ledger.records("content = ? AND mailbox = ? AND (live OR hold IS NOT NULL) ORDER BY copy", (found.content, found.box.no))
+            self.ledger.records(
+                "content = ? AND mailbox = ? AND (live OR hold IS NOT NULL) ORDER BY copy",
+                (found.content, found.box.no),
+            )
         ):
             if record.no in gone or record.sub == NO_FILE:
                 gone.pop(record.no, None)
@@ -644,7 +772,11 @@ class Scan:
 
     def _set_file(self, record: Record, found: Found, st: os.stat_result | Stat) -> None:
         record.sub, record.base, record.info, record.ino = found.sub, found.base, found.info, st.st_ino
-        record.mtime, record.ctime, record.young = st.st_mtime_ns, st.st_ctime_ns, found.young
+        record.mtime, record.ctime, record.young = (
+            bounded(st.st_mtime_ns),
+            bounded(st.st_ctime_ns),
+            found.young,
+        )
         self.ledger.set_file(record)
 
     # --- removals, and the end
@@ -660,9 +792,13 @@ class Scan:
             self._write()
             self.batch, self.flag_changes = [], []
             for no in list(missing_now):  # some were found again under another name
-                missing_now[no] = {r: at for r, at in missing_now[no].items() if r in self.missing.get(no, ())}
+                missing_now[no] = {
+                    r: at for r, at in missing_now[no].items() if r in self.missing.get(no, ())
+                }
             waiting = self._removals(missing_now, set(gone))
             self._keep_stamps(waiting)
+            if self.unseen or waiting.intersection(gone):
+                self.index.meta["structure"] = None  # look for them again next time
             self.ledger.settle_names()
             if self.weak and not self.unseen:
                 self.index.meta["indexed"] = 1
@@ -692,6 +828,7 @@ class Scan:
             if not quiet or no not in self.trusted:
                 self.report.unknown += len(files)
                 self.trusted.discard(no)
+                self.unquiet.add(no)
                 continue
             still[no] = {r: at for r, at in files.items() if at[0] in bases}
             if len(still[no]) != len(files):
@@ -712,9 +849,6 @@ class Scan:
                     record.todo = int(record.live and record.hold is None)
                     self.ledger.set_file(record)
                     self.report.put_back += record.todo
-                    if no in gone:
-                        self.ledger.boxes[no].dir, self.ledger.boxes[no].todo = None, True
-                        self.ledger.boxes[no].dirty = True
                 elif self._explained(record, waiting):
                     reaper.want(record)
         self.report.unknown += len(waiting)
@@ -722,8 +856,15 @@ class Scan:
             kept = reaper.drop_vanishing()
             self.report.unknown += kept
             waiting.update(self.missing)
-        if self.believe_absence:
-            reaper.mailboxes_gone([self.ledger.boxes[no] for no in gone])
+        boxes = [self.ledger.boxes[no] for no in gone]
+        if not self.believe_absence:
+            for box in boxes:
+                box.dir, box.todo, box.dirty = None, True, True
+        elif self.unseen:  # something else cannot be read: whether a mailbox is gone, a later scan says
+            lost = {box.no for box in boxes}
+            reaper.records = [record for record in reaper.records if record.mailbox not in lost]
+        else:  # what still has a link somewhere may be about to turn up: its mailbox waits with it
+            reaper.mailboxes_gone([box for box in boxes if box.no not in waiting])
         reaper.carry_out()
         self.report.expunged += reaper.expunged
         self.report.held += reaper.held
@@ -776,5 +917,3 @@ def shown_difference(record: Record, table: dict[str, str] | None) -> bool:
 
     want = unpack(record.flags)
     return want - inexpressible(want, table) != on_disk(record.sub, record.info or b"", table)
-
-

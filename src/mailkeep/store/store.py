@@ -1,10 +1,10 @@
 """A store: one Maildir with its vault and index, opened under its lock.
 
-    open: lock -> index -> marker -> journal replayed        (before anything is believed)
-    scan: what other programs did -> index                   (mailkeep.store.scan)
-    session: mailkeep.replicate -> index                     (mailkeep.store.merge)
-    apply: index -> files                                    (mailkeep.store.apply)
-    close: marker advanced when something changed, the run noted
+open: lock -> index -> marker -> journal replayed        (before anything is believed)
+scan: what other programs did -> index                   (mailkeep.store.scan)
+session: mailkeep.replicate -> index                     (mailkeep.store.merge)
+apply: index -> files                                    (mailkeep.store.apply)
+close: marker advanced when something changed, the run noted
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 
 from msgpack import packb
 
-from mailkeep.domain.errors import EXIT_DONE, NoInput, StorageError, UsageError, printable
+from mailkeep.domain.errors import EXIT_DONE, UsageError, printable
 from mailkeep.rules.guard import Limits
 from mailkeep.store import marker
 from mailkeep.store.gate import INDEX, LOCK, take_lock
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from mailkeep.store.apply import Applied
 
+
 class Store:
     """An open store. Holds the lock until `close`.
 
@@ -46,7 +47,7 @@ class Store:
         self.maildir = Maildir(root, Layout.parse(index.meta["layout"]))
         self.ledger = Ledger(index)
         self._vault: Vault | None = None
-        self.distrust = ""
+        self.distrust = str(index.meta.get("distrust") or "")
         self.bumped = False
         self.dry = False
         self.began = clock.now()
@@ -171,12 +172,15 @@ class Store:
         """
         lock = take_lock(root, state)
         try:
-            store = cls(root, state, lock, Index.open(os.fsdecode(os.path.join(state, INDEX))), limits or Limits())
+            store = cls(
+                root, state, lock, Index.open(os.fsdecode(os.path.join(state, INDEX))), limits or Limits()
+            )
             found = marker.read(store.maildir.fd, root)
             if found is not None and found[0] != store.id:
                 raise marker.foreign(root)
             store.distrust = "its marker was lost"
             with store.index.transaction():
+                store.index.meta["distrust"] = store.distrust
                 store.become_new()
                 if found is not None:
                     store.index.meta["generation"] = max(found[1], store.index.meta["generation"])
@@ -209,6 +213,14 @@ class Store:
 
     def _check_marker(self) -> None:
         found = marker.read(self.maildir.fd, self.root)
+        if (
+            found is None
+            and not self.index.meta["generation"]
+            and not self.index.meta.get("indexed")
+            and not self.ledger.boxes
+        ):
+            self._write_marker()  # init died before it: nothing was indexed, so nothing can be concluded from absence
+            return
         if found is None:
             raise marker.missing(self.root)
         store, generation = found
@@ -225,6 +237,9 @@ class Store:
         older = "the Maildir" if generation < ours else "the index"
         self.distrust = f"{older} came from a backup (generations {generation} and {ours})"
         with self.index.transaction():
+            self.index.meta["distrust"] = (
+                self.distrust
+            )  # until a scan was sure of everything, in whichever run
             if generation > ours:
                 self.become_new()
             self.index.meta["generation"] = max(generation, ours)
@@ -235,7 +250,8 @@ class Store:
 
     def _confirm_marker(self) -> None:
         """After a run that was cut off: marker and index agree again. Left pending, a Maildir restored from a
-        backup one generation older would later pass for the work of that crash."""
+        backup one generation older would later pass for the work of that crash.
+        """
         if self.index.meta.get("marker_pending") and not self.dry:
             self.vault.syncer.sync()
             with self.index.transaction():
@@ -253,7 +269,9 @@ class Store:
         self.index.meta["floor"] = self.index.fresh_validity(clock.now())
         self.index.meta["suspect"] = 1
         for box in self.ledger.boxes.values():
-            self.ledger.set_mailbox(box, VALIDITY, self.index.fresh_validity(max(box.validity + 1, self.index.meta["floor"])))
+            self.ledger.set_mailbox(
+                box, VALIDITY, self.index.fresh_validity(max(box.validity + 1, self.index.meta["floor"]))
+            )
 
     # --- work
 
@@ -261,7 +279,9 @@ class Store:
         """Whether a run was cut off before its files were as the index says."""
         if any(box.todo for box in self.ledger.boxes.values()):
             return True
-        if os.path.isdir(os.path.join(self.state, b"trash")) and os.listdir(os.path.join(self.state, b"trash")):
+        if os.path.isdir(os.path.join(self.state, b"trash")) and os.listdir(
+            os.path.join(self.state, b"trash")
+        ):
             return True
         boxes = self.index.execute("SELECT DISTINCT mailbox FROM record WHERE todo")
         return any(self.ledger.boxes[no].dir is not None for (no,) in boxes)
@@ -287,8 +307,9 @@ class Store:
             self.bump()
         if not self.dry and (report.put_back or self.journal()):
             self.apply()
-        if self.distrust and not scan.unseen:
-            self.distrust = ""
+        if self.distrust and scan.sure:
+            with self.index.transaction():
+                self.index.meta["distrust"] = self.distrust = ""
         return report
 
     def apply(self) -> Applied:
@@ -296,7 +317,12 @@ class Store:
         from mailkeep.store.apply import Apply
 
         work = Apply(
-            self.ledger, self.maildir, self.vault, self.state, hashed_after=self.first_content, progress=self.progress
+            self.ledger,
+            self.maildir,
+            self.vault,
+            self.state,
+            hashed_after=self.first_content,
+            progress=self.progress,
         )
         try:
             report = work.run()
@@ -310,7 +336,9 @@ class Store:
         """This run changed something: advance the generation, once."""
         if self.bumped or self.dry:
             return
-        if not self.index.meta.get("marker_pending"):  # else the index is one ahead: writing the marker failed
+        if not self.index.meta.get(
+            "marker_pending"
+        ):  # else the index is one ahead: writing the marker failed
             with self.index.transaction():
                 self.index.meta["generation"] += 1
                 self.index.meta["marker_pending"] = 1

@@ -115,7 +115,9 @@ class Vault:
         self.syncer.note(path)
         return now
 
-    def _link(self, path: bytes, fd: int, name: bytes, directory: int, st: os.stat_result) -> os.stat_result | None:
+    def _link(
+        self, path: bytes, fd: int, name: bytes, directory: int, st: os.stat_result
+    ) -> os.stat_result | None:
         try:
             fs.link(name, path, src_dir_fd=directory)
         except FileExistsError:
@@ -241,7 +243,9 @@ class Writer:
         """
         if self.left or self.hash.digest() != self.content_id:
             self.abandon()
-            raise DataError(f"the bytes received for content {self.content_id.hex()} are others; they were not kept")
+            raise DataError(
+                f"the bytes received for content {self.content_id.hex()} are others; they were not kept"
+            )
         os.utime(self.fd, (self.date, self.date))
         st = os.fstat(self.fd)
         os.close(self.fd)

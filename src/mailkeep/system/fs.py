@@ -23,13 +23,15 @@ O_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """O_NONBLOCK: a FIFO that stands where a file should be must not make us wait."""
 O_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
-RENAME_NOREPLACE = 1
+RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 AT_FDCWD = -100
 
 # statfs f_type of file systems whose syncfs reports errors of write-back (Linux >= 5.8): ext4, xfs, btrfs, f2fs, tmpfs.
 _SYNCFS_TYPES = frozenset((0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994))
 
 READ_BYTES = 1 << 18
+NS_MAX = (1 << 33) * 1_000_000_000 - 1
+"""The year 2242. Nanoseconds of times after 2262 do not fit into 64 bits."""
 
 _libc: Any = None
 
@@ -81,7 +83,18 @@ def rename_noreplace(source: bytes, target: bytes, source_fd: int, target_fd: in
     raise OSError(code, os.strerror(code), source, None, target)
 
 
-def link(source: bytes, target: bytes, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
+def exchange(a: bytes, b: bytes, at: int) -> None:
+    """Let two names change places at once."""
+    if libc().renameat2(at, a, at, b, RENAME_EXCHANGE) != 0:
+        import ctypes
+
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), a, None, b)
+
+
+def link(
+    source: bytes, target: bytes, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
+) -> None:
     """link(2): a second name for a file; never over an existing one, never through a symbolic link."""
     os.link(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
 
@@ -91,7 +104,9 @@ def unlink(path: bytes, *, dir_fd: int | None = None) -> None:
     os.unlink(path, dir_fd=dir_fd)
 
 
-def rename(source: bytes, target: bytes, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
+def rename(
+    source: bytes, target: bytes, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
+) -> None:
     """rename(2), over what may be there: for small files of ours that are replaced as a whole."""
     os.rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
@@ -220,6 +235,11 @@ def write_atomically(path: bytes, data: bytes, mode: int = 0o600) -> None:
         os.close(fd)
     os.rename(temporary, path)
     _fsync(os.path.dirname(path) or b".")
+
+
+def bounded(nanoseconds: int) -> int:
+    """A file's time as index and peers can hold it; one may be dated centuries away (ext4: until 2446)."""
+    return max(-NS_MAX, min(nanoseconds, NS_MAX))
 
 
 def is_same(a: os.stat_result, b: os.stat_result) -> bool:

@@ -63,6 +63,7 @@ class Wire:
         self.received_bytes = self.sent_bytes = 0
         self.greeting: dict[str, str] | None = None
         self.greeted_out = False
+        self.spoke = False
 
     # --- receiving
 
@@ -107,7 +108,9 @@ class Wire:
             return None
         size = int.from_bytes(have[:4], "big")
         if size > FRAME_BYTES_MAX:
-            raise RemoteProtocolError(f"the peer announced a frame of {size:,} bytes; {FRAME_BYTES_MAX:,} are allowed")
+            raise RemoteProtocolError(
+                f"the peer announced a frame of {size:,} bytes; {FRAME_BYTES_MAX:,} are allowed"
+            )
         if len(have) < 5 + size:
             return None
         kind = have[4]
@@ -148,6 +151,7 @@ class Wire:
     def send(self, kind: int, payload: bytes) -> None:
         """Queue a frame."""
         size = len(payload)
+        self.spoke = True
         if size > FRAME_BYTES_MAX:
             raise LocalProtocolError(f"a frame of {size:,} bytes was to be sent")
         self._plain += b"%b%c" % (size.to_bytes(4, "big"), kind)
@@ -200,6 +204,8 @@ class Wire:
 def not_mailkeep(line: bytes) -> tuple[str]:
     """What to say when the far end does not begin as mailkeep does."""
     if line.startswith(b"mailkeep/"):
-        return (f"the far end speaks {printable(line[:40])}, this one {GREETING.decode()}: update the older of the two",)
+        return (
+            f"the far end speaks {printable(line[:40])}, this one {GREETING.decode()}: update the older of the two",
+        )
     shown = printable(line[:200].strip())
     return (f"the far end is not mailkeep; it said: {shown!r}" if shown else "the far end is not mailkeep",)

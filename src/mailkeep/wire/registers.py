@@ -93,7 +93,9 @@ def remap(blob: bytes, numbers: Mapping[int, int], vector: Mapping[int, int]) ->
     Raises:
         ValueError: Anything is not as `encode` would have made it, or a live or uid register is missing.
     """
-    groups = unpackb(blob, max_array_len=GROUPS_MAX, max_str_len=8192, max_bin_len=0, max_map_len=0, max_ext_len=0)
+    groups = unpackb(
+        blob, max_array_len=GROUPS_MAX, max_str_len=8192, max_bin_len=0, max_map_len=0, max_ext_len=0
+    )
     seen = flags = 0
     if not isinstance(groups, list) or not groups:
         raise ValueError("no register groups")
@@ -101,7 +103,13 @@ def remap(blob: bytes, numbers: Mapping[int, int], vector: Mapping[int, int]) ->
         if not isinstance(group, list) or not 5 <= len(group) <= 8:
             raise ValueError("a register group of a wrong shape")
         mask, rank, writer, lamport, replica = group[:5]
-        if type(mask) is not int or type(rank) is not int or type(lamport) is not int or mask & seen or not 0 <= mask < 8:
+        if (
+            type(mask) is not int
+            or type(rank) is not int
+            or type(lamport) is not int
+            or mask & seen
+            or not 0 <= mask < 8
+        ):
             raise ValueError("a register twice, or of a wrong type")
         if type(writer) is not int or type(replica) is not int:
             raise ValueError("a replica number of a wrong type")
