@@ -178,6 +178,14 @@ class LocalProtocolError(ProtocolError):
 class RemoteProtocolError(ProtocolError):
     """The peer sent what its state, or the format, does not allow."""
 
+    def __init__(self, what: str, *, where: str = "", hint: str = "", untouched: str = "") -> None:
+        super().__init__(
+            what,
+            where=where,
+            untouched=untouched or "what was committed is whole on both sides; nothing of this was taken in",
+            hint=hint or "update mailkeep on both machines; if both are the newest, this is a bug: please report it",
+        )
+
 
 class PermissionDenied(MailkeepError):
     """The operating system, or the peer, does not allow it."""

@@ -70,9 +70,9 @@ class Child:
                 self.status = os.waitstatus_to_exitcode(status)
         return self.status
 
-    def end(self) -> int | None:
+    def end(self, patience_seconds: float = 10.0) -> int | None:
         """Wait a little, then ask it to stop, then make it."""
-        for grace, number in (10.0, SIGTERM), (3.0, SIGKILL), (3.0, None):
+        for grace, number in (patience_seconds, SIGTERM), (3.0, SIGKILL), (3.0, None):
             if self.wait(grace) is not None or number is None:
                 break
             os.kill(self.pid, number)

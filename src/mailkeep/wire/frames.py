@@ -131,7 +131,7 @@ class Wire:
             return False
         word, *options = line.split(b" ")
         if word != GREETING:
-            raise RemoteProtocolError(*not_mailkeep(line))
+            raise not_mailkeep(line)
         self.greeting = {}
         for option in options:
             key, _, value = option.decode("ascii", "replace").partition("=")
@@ -201,7 +201,7 @@ class Wire:
         self._plain.clear()
 
 
-def not_mailkeep(line: bytes) -> tuple[str]:
+def not_mailkeep(line: bytes) -> RemoteProtocolError:
     """What to say when the far end does not begin as mailkeep does."""
     if line.startswith(b"mailkeep/"):
         return (
