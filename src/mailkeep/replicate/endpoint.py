@@ -466,7 +466,7 @@ class Endpoint:
             self.refused.append(
                 (
                     content_id.hex(),
-                    "is damaged in the vault: it was not sent; mailkeep verify --repair heals it",
+                    "is damaged in the vault: it was not sent; mailkeep verify names all such",
                 )
             )
             self.say(frames.LACK, [content_id, "it is damaged in the vault"])

@@ -264,7 +264,8 @@ def damaged(content_id: bytes) -> DataError:
     return DataError(
         f"the vault's object {content_id.hex()} is damaged: its bytes are not those that its name says",
         untouched="the object; it was neither sent nor put anywhere",
-        hint="mailkeep verify --repair fetches it from the Maildir or a peer that still has it",
+        hint="mailkeep verify names all that are damaged; put back the object from a backup, or from a peer: its vault has"
+        " the same file under the same name",
     )
 
 
