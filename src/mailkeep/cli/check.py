@@ -283,7 +283,7 @@ def _session(place: Place, target: Target) -> list[MailboxName]:
                 raise _why(err, child, target) from err
             return asking.peer_names()
         finally:
-            child.end()
+            child.end(2.0)
     finally:
         store.close()
 

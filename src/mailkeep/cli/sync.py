@@ -160,6 +160,7 @@ class Run:
         except BaseException:
             lock.release()
             raise
+        patience = 10.0
         out = wire.output(flush=True)
         try:
             os.write(child.stdin, bytes(out))
@@ -201,9 +202,10 @@ class Run:
                 raise
             return self._done(target, initiator, report, clock.monotonic() - began)
         except PeerUnavailable as err:
+            patience = 1.0
             raise _why(err, child, target) from err
         finally:
-            child.end()
+            child.end(patience)
 
     def _show_progress(self, store: Store) -> None:
         if not self.options.quiet and not self.options.json and sys.stderr.isatty():

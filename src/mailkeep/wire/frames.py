@@ -204,8 +204,15 @@ class Wire:
 def not_mailkeep(line: bytes) -> RemoteProtocolError:
     """What to say when the far end does not begin as mailkeep does."""
     if line.startswith(b"mailkeep/"):
-        return (
-            f"the far end speaks {printable(line[:40])}, this one {GREETING.decode()}: update the older of the two",
+        return RemoteProtocolError(
+            f"the far end speaks {printable(line[:40])}, this one {GREETING.decode()}",
+            untouched="anything on either side",
+            hint="update mailkeep on the machine that has the older one (mailkeep --version, here and there)",
         )
     shown = printable(line[:200].strip())
-    return (f"the far end is not mailkeep; it said: {shown!r}" if shown else "the far end is not mailkeep",)
+    return RemoteProtocolError(
+        f"the far end is not mailkeep; it said: {shown!r}" if shown else "the far end is not mailkeep",
+        untouched="anything on either side",
+        hint="look at the peer's command or address (mailkeep peer list); the shell's start-up files over there"
+        " must print nothing when nobody is logged in by hand",
+    )
