@@ -160,6 +160,8 @@ class Scan:
         self.trusted: set[int] = set()
         self.unseen: list[str] = []
         """Mailboxes that could not be read: nothing is known of them, and no removal is believed."""
+        self.lost_objects: list[int] = []
+        """Contents whose object was found to be overwritten."""
         self.unquiet: set[int] = set()
         """Mailboxes whose listing another program disturbed: what it lacks is unknown."""
         self._now_ns = 0
@@ -204,6 +206,8 @@ class Scan:
             }
         if self.batch or self.flag_changes or self.missing or gone or self.stamps or self.weak or self.unseen:
             self._finish(gone)
+        if self.lost_objects:
+            self._read_again()
         self.report.problems += self.maildir.problems
         self.maildir.problems = []
         return self.report
@@ -625,6 +629,9 @@ class Scan:
     def _write(self) -> None:
         for change in self.flag_changes:
             self._write_flags(*change)
+        for found in self.batch:
+            if found.linked is not None and found.linked is not found.st and not self.weak:
+                self._forget_damaged(found)
         for found in self._write_fresh(self.batch):
             if found.content is None:
                 ino = found.linked.st_ino if found.linked is not None else None
@@ -714,7 +721,6 @@ class Scan:
                 return
             self.rewritten.add(record.no)
             record.sub, record.base, record.info, record.ino = NO_FILE, None, None, None
-            self._forget_damaged(record, found)
             ledger.set_file(record)
             ledger.remove(record)
         else:
@@ -736,13 +742,36 @@ class Scan:
         self._set_file(record, found, st)
         self.report.added += 1
 
-    def _forget_damaged(self, record: Record, found: Found) -> None:
-        """A file rewritten in place through its hard link took the vault's object with it."""
-        old_id = self.ledger.content_id(record.content)
-        there = self.vault.stat(old_id)
-        if there is not None and there.st_ino == found.st.st_ino:
+    def _forget_damaged(self, found: Found) -> None:
+        """A file rewritten in place through its hard link took the vault's object of what it was with it.
+
+        Messages of that content may have other files, which are read again at the end of this scan.
+        """
+        assert found.linked is not None
+        rows = self.index.execute(
+            "SELECT no, id FROM content WHERE ino = ? AND id != ? AND kept",
+            (found.linked.st_ino, found.content_id),
+        )
+        for no, old_id in list(rows):
+            there = self.vault.stat(old_id)
+            if there is None or (there.st_dev, there.st_ino) != (found.linked.st_dev, found.linked.st_ino):
+                continue
             self.vault.drop(old_id)
-            self.index.execute("UPDATE content SET kept = 0, ino = NULL WHERE no = ?", (record.content,))
+            self.index.execute("UPDATE content SET kept = 0, ino = NULL WHERE no = ?", (no,))
+            self.lost_objects.append(no)
+
+    def _read_again(self) -> None:
+        """Find what the vault lost in other files that have it."""
+        for content in self.lost_objects:
+            rows = self.index.execute(
+                "SELECT no, mailbox, sub, base, info FROM record WHERE content = ? AND sub != 0", (content,)
+            )
+            for no, mailbox, sub, base, info in list(rows):
+                box = self.ledger.boxes[mailbox]
+                if box.dir is not None:
+                    self._identify(box, sub, base, info, no)
+        self.lost_objects = []
+        self._write_batch()
 
     def _fileless(self, found: Found) -> Record | None:
         """A live record of this content here whose own file is not there: this file is it, under another name."""
