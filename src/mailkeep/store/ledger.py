@@ -450,6 +450,8 @@ class Ledger:
                 record.hold = None
                 if not box.live and box.dir is None:
                     box.todo = box.dirty = True
+            elif not live and not box.alive and box.dir is not None:
+                box.todo = box.dirty = True  # deleted elsewhere, and this was the last message that kept it
         record.live, record.uid, record.flags, record.regs = live, uid, flags, registers
         record.seq = self.index.next_seq()
         self.execute(
