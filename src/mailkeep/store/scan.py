@@ -630,7 +630,7 @@ class Scan:
         for change in self.flag_changes:
             self._write_flags(*change)
         for found in self.batch:
-            if found.linked is not None and found.linked is not found.st and not self.weak:
+            if found.linked is not found.st and not self.weak and not self.dry:
                 self._forget_damaged(found)
         for found in self._write_fresh(self.batch):
             if found.content is None:
@@ -747,14 +747,13 @@ class Scan:
 
         Messages of that content may have other files, which are read again at the end of this scan.
         """
-        assert found.linked is not None
         rows = self.index.execute(
             "SELECT no, id FROM content WHERE ino = ? AND id != ? AND kept",
-            (found.linked.st_ino, found.content_id),
+            (found.st.st_ino, found.content_id),
         )
         for no, old_id in list(rows):
             there = self.vault.stat(old_id)
-            if there is None or (there.st_dev, there.st_ino) != (found.linked.st_dev, found.linked.st_ino):
+            if there is None or (there.st_dev, there.st_ino) != (found.st.st_dev, found.st.st_ino):
                 continue
             self.vault.drop(old_id)
             self.index.execute("UPDATE content SET kept = 0, ino = NULL WHERE no = ?", (no,))
