@@ -15,7 +15,9 @@ def here(tmp_path: Path) -> Iterator[Machine]:
     """An empty home."""
     machine = Machine(tmp_path / "home")
     yield machine
-    for directory, _, _ in os.walk(tmp_path):  # what a test made unreadable must not keep pytest from removing it
+    for directory, _, _ in os.walk(
+        tmp_path
+    ):  # what a test made unreadable must not keep pytest from removing it
         if not Path(directory).is_symlink():
             os.chmod(directory, 0o700)
 
@@ -27,5 +29,7 @@ def pair(here: Machine) -> Machine:
     here.ok("init", "--store", "mail", here.home / "Maildir")
     here.ok("init", "--store", "other", "--create", "--layout", "fs", here.home / "Other")
     here.ok("peer", "add", "--store", "mail", "other", here.home / "Other")
-    here.config.write_text(here.config.read_text().replace("[stores.mail]\n", "[stores.mail]\ndefault = true\n"))
+    here.config.write_text(
+        here.config.read_text().replace("[stores.mail]\n", "[stores.mail]\ndefault = true\n")
+    )
     return here

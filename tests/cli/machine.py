@@ -34,13 +34,19 @@ class Machine:
         home.mkdir(parents=True, exist_ok=True)
 
     def environment(self, **more: str) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "HOME": str(self.home), "PYTHONPATH": str(SRC), "LC_ALL": "C.UTF-8", **more}
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "PYTHONPATH": str(SRC),
+            "LC_ALL": "C.UTF-8",
+            **more,
+        }
 
-    def run(self, *words: str | Path, user: int | None = None, **more: str) -> Result:
-        argv = [sys.executable, "-m", "mailkeep", *map(str, words)]
+    def run(self, *words: str | Path, prefix: tuple[str, ...] = (), **more: str) -> Result:
+        argv = [*prefix, sys.executable, "-m", "mailkeep", *map(str, words)]
         done = subprocess.run(
             argv, env=self.environment(**more), capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=False,
-            user=user, cwd=self.home, errors="surrogateescape",
+            cwd=self.home, errors="surrogateescape",
         )  # fmt: skip
         return Result(done.returncode, done.stdout, done.stderr)
 

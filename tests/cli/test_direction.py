@@ -24,7 +24,11 @@ def test_pull_takes_and_keeps_local_changes_local(pair: Machine) -> None:
     assert len(contents(mine)) == 6
     assert len(contents(theirs)) == 5
     peer = pair.ok("status", "--json").json["stores"][0]["peers"][0]
-    assert (peer["direction"], peer["waiting_messages"], peer["waiting_by_mailbox"]) == ("pull", 1, {"INBOX": 1})
+    assert (peer["direction"], peer["waiting_messages"], peer["waiting_by_mailbox"]) == (
+        "pull",
+        1,
+        {"INBOX": 1},
+    )
     assert "1 message changed here and not there" in pair.ok("status").out
     assert "1 message changed here" in pair.ok("peer", "show", "other").out
 

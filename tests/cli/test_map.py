@@ -24,8 +24,12 @@ def mapped(here: Machine) -> Machine:
     mailbox(here.home / "Other/Old", message(3), message(4))
     here.ok("init", here.home / "Maildir")
     here.ok("init", "--store", "other", "--layout", "fs", here.home / "Other")
-    here.configure("[stores.mail.peers.other]\npath = '~/Other'\nmap = { Archive = 'Old', 'Lists/x' = 'Lists/y' }")
-    here.config.write_text(here.config.read_text().replace("[stores.mail]\n", "[stores.mail]\ndefault = true\n"))
+    here.configure(
+        "[stores.mail.peers.other]\npath = '~/Other'\nmap = { Archive = 'Old', 'Lists/x' = 'Lists/y' }"
+    )
+    here.config.write_text(
+        here.config.read_text().replace("[stores.mail]\n", "[stores.mail]\ndefault = true\n")
+    )
     return here
 
 
@@ -77,7 +81,9 @@ def test_two_mailboxes_that_others_know_already_are_named_and_lose_nothing(mappe
 
 
 def test_a_map_without_a_way_back_stops_the_session_and_check_says_why(mapped: Machine) -> None:
-    mapped.config.write_text(mapped.config.read_text().replace("'Lists/x' = 'Lists/y'", "'Lists/x' = 'INBOX'"))
+    mapped.config.write_text(
+        mapped.config.read_text().replace("'Lists/x' = 'Lists/y'", "'Lists/x' = 'INBOX'")
+    )
     done = mapped.run("sync")
     assert done.code == 78, done
     assert "has no way back" in done.err
@@ -88,7 +94,9 @@ def test_a_map_without_a_way_back_stops_the_session_and_check_says_why(mapped: M
 
 
 def test_check_tries_the_map_on_the_peers_own_mailboxes(mapped: Machine) -> None:
-    mailbox(mapped.home / "Other/Archive", message(9))  # Archive here is Old there: what is Archive there, here?
+    mailbox(
+        mapped.home / "Other/Archive", message(9)
+    )  # Archive here is Old there: what is Archive there, here?
     done = mapped.run("check", "--json")
     assert done.code == 4, done
     problems = [row["what"] for row in done.json["findings"] if row["level"] == "fault"]
