@@ -418,9 +418,10 @@ class Scan:
         last = self.index.execute("SELECT max(no) FROM record").fetchone()[0]
         if last:
             start = int.from_bytes(clock.random_bytes(4), "big") % last
-            rows += self.index.execute(
-                f"{columns} WHERE r.no > ? AND r.sub != 0 AND r.young = 0 LIMIT {SLICE}", (start,)
-            )
+            part = "r.sub != 0 AND r.young = 0 ORDER BY r.no LIMIT ?"
+            piece = list(self.index.execute(f"{columns} WHERE r.no > ? AND {part}", (start, SLICE)))
+            rest = (start, SLICE - len(piece))
+            rows += piece + list(self.index.execute(f"{columns} WHERE r.no <= ? AND {part}", rest))
         busy = {change[0] for change in self.flag_changes} | {f.record for f in self.batch}
         learned = []
         for no, mailbox, sub, base, info, ino, mtime, ctime, size in rows:
