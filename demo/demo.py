@@ -21,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.dont_write_bytecode = True
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -289,7 +290,7 @@ def main() -> int:
             + (
                 ""
                 if arguments.keep
-                else "the temporary directory is removed, and nothing else was written.\n"
+                else "the temporary directory is removed; `make demo` leaves .venv here, and nothing elsewhere.\n"
             )
             + "\nFor your own mail (with `pipx install .`, or with the command that this demo ran,\n"
             f"{mailkeep}):\n\n"
