@@ -66,6 +66,7 @@ class Register:
         return "Register({!r}, rank={}, writer={}, stamp=({}, {}))".format(*self.astuple())
 
     def astuple(self) -> tuple[Value, int, ReplicaNo, Lamport, ReplicaNo]:
+        """(value, rank, writer, lamport, replica): what is stored and sent, in this order."""
         return (self.value, self.rank, self.writer, self.lamport, self.replica)
 
     def restamped(self, lamport: Lamport, replica: ReplicaNo) -> Register:

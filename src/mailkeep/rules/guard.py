@@ -43,6 +43,7 @@ class Limits:
         self.exempt = tuple(exempt)
 
     def is_exempt(self, name: str) -> bool:
+        """Whether a mailbox is one that is meant to be emptied, or lies below one."""
         return any(name == e or name.startswith(e + "/") for e in self.exempt)
 
 

@@ -17,8 +17,10 @@ def monotonic() -> float:
 
 
 def sleep(seconds: float) -> None:
+    """Do nothing for this long."""
     time.sleep(seconds)
 
 
 def random_bytes(count: int) -> bytes:
+    """Bytes that nobody can foresee, from the kernel: for new ids."""
     return os.urandom(count)

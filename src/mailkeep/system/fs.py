@@ -1,7 +1,7 @@
 """What mailkeep asks of the file system: never overwrite, never follow, durable in groups.
 
 Everything here is a thin layer over system calls that says in one place how a file is made, renamed and
-made durable. Names are bytes. See open(2), rename(2), syncfs(2).
+made durable. Names are bytes. See open(2), link(2), rename(2), fsync(2), syncfs(2).
 """
 
 from __future__ import annotations
@@ -16,7 +16,18 @@ from mailkeep.domain.errors import PermissionDenied, StorageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
+
+    class _Stat(Protocol):
+        """The part of os.stat_result that tells one file from another."""
+
+        @property
+        def st_dev(self) -> int: ...
+        @property
+        def st_ino(self) -> int: ...
+        @property
+        def st_size(self) -> int: ...
+
 
 O_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 O_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -95,29 +106,29 @@ def exchange(a: bytes, b: bytes, at: int) -> None:
 def link(
     source: bytes, target: bytes, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
 ) -> None:
-    """link(2): a second name for a file; never over an existing one, never through a symbolic link."""
+    """Make a second name for a file: never over an existing one, never through a symbolic link."""
     os.link(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
 
 
 def unlink(path: bytes, *, dir_fd: int | None = None) -> None:
-    """unlink(2): one name of a file; the caller knows where the content is kept."""
+    """Remove one name of a file; the caller knows where the content is kept."""
     os.unlink(path, dir_fd=dir_fd)
 
 
 def rename(
     source: bytes, target: bytes, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
 ) -> None:
-    """rename(2), over what may be there: for small files of ours that are replaced as a whole."""
+    """Rename over what may be there: for small files of ours that are replaced as a whole."""
     os.rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
 
 def rmdir(path: bytes, *, dir_fd: int | None = None) -> None:
-    """rmdir(2): only an empty directory goes."""
+    """Remove a directory that is empty; any other stays, with an OSError."""
     os.rmdir(path, dir_fd=dir_fd)
 
 
 def fsync(fd: int) -> None:
-    """fsync(2); an error means that the state of the file is unknown."""
+    """Make one file durable; an error means that the state of the file is unknown."""
     os.fsync(fd)
 
 
@@ -130,6 +141,7 @@ def read_all(fd: int) -> bytes:
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write everything to a blocking descriptor, in as many calls as it takes. Not durable on return."""
     written = os.write(fd, data)
     while written < len(data):
         data = memoryview(data)[written:]
@@ -198,6 +210,7 @@ class Syncer:
             self.directories.clear()
 
     def close(self) -> None:
+        """Give the descriptor back. Nothing is synced by this."""
         os.close(self.fd)
 
 
@@ -242,12 +255,13 @@ def bounded(nanoseconds: int) -> int:
     return max(-NS_MAX, min(nanoseconds, NS_MAX))
 
 
-def is_same(a: os.stat_result, b: os.stat_result) -> bool:
+def is_same(a: _Stat, b: _Stat) -> bool:
     """Whether two stats are of one file, with one size."""
     return (a.st_dev, a.st_ino, a.st_size) == (b.st_dev, b.st_ino, b.st_size)
 
 
 def is_regular(st: os.stat_result) -> bool:
+    """Whether it is a plain file: no directory, link, FIFO or device."""
     return stat.S_ISREG(st.st_mode)
 
 
@@ -268,9 +282,11 @@ def measure_granularity(directory: bytes) -> int:
     Files are touched for some 40 ms without looking at them in between (looking makes newer kernels give
     finer stamps); the largest step between the stamps is the tick of this file system's clock.
     """
+    from itertools import pairwise
+
     probe = os.path.join(directory, b".tick")
     stamps: list[int] = []
-    names = []
+    names: list[bytes] = []
     end = time.monotonic_ns() + 40_000_000
     while time.monotonic_ns() < end and len(names) < 400:
         name = b"%b.%d" % (probe, len(names))
@@ -280,7 +296,7 @@ def measure_granularity(directory: bytes) -> int:
     for name in names:
         stamps.append(os.lstat(name).st_mtime_ns)
         os.unlink(name)
-    steps = [b - a for a, b in zip(stamps, stamps[1:], strict=False) if b > a]
+    steps = [b - a for a, b in pairwise(stamps) if b > a]
     if not steps:
         return 2_000_000_000  # a clock of whole seconds, or of two (FAT)
     return max(steps)

@@ -57,9 +57,11 @@ class Lock:
 
     @property
     def held(self) -> bool:
+        """Whether this object has the lock."""
         return self.fd >= 0
 
     def release(self) -> None:
+        """Let others have the lock; its file stays. Without the lock, nothing happens."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -79,6 +79,7 @@ class Child:
         return self.status
 
     def close(self) -> None:
+        """Close our ends of both pipes, once: the process sees that nothing more comes."""
         for name in ("stdin", "stdout"):
             fd = getattr(self, name)
             if fd >= 0:

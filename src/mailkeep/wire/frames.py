@@ -1,6 +1,6 @@
-"""The wire: a greeting line, then length-prefixed frames; after both hellos, in one zstd stream each way.
+r"""The wire: a greeting line, then length-prefixed frames; after both hellos, in one zstd stream each way.
 
-    greeting   b"mailkeep/1 key=value ...\\n"            options of this session, before anything is read
+    greeting   b"mailkeep/1 key=value ...\n"            options of this session, before anything is read
     frame      length (4 bytes, big-endian) | type (1 byte) | payload
 
 The stream is compressed from the first frame after HELLO on: one context for the whole session, so that

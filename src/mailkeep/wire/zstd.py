@@ -19,6 +19,7 @@ FLUSH_FRAME = _zstd.ZstdCompressor.FLUSH_FRAME
 
 
 def compressor(level: int) -> Any:
+    """A compressor for one stream; a higher level is slower and smaller, a negative one fast."""
     return _zstd.ZstdCompressor(level=level)
 
 
@@ -28,4 +29,5 @@ def decompressor(window_log_max: int) -> Any:
 
 
 def compressed_size(data: bytes, level: int = 3) -> int:
+    """How many bytes `data` takes when it is compressed by itself."""
     return len(_zstd.compress(data, level))
