@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from cli.machine import Machine, contents, files, mailbox, message
 
 pytestmark = pytest.mark.slow

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+
 from cli.machine import SRC, Machine
 
 pytestmark = pytest.mark.slow

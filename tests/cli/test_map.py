@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from cli.machine import Machine, contents, files, mailbox, message
 
 pytestmark = pytest.mark.slow
