@@ -91,6 +91,7 @@ class Endpoint:
         self._wanted_after = 0
         self._outstanding = 0
         self._more_wanted = False
+        self._asked_again = False
 
     # --- bytes
 
@@ -413,8 +414,10 @@ class Endpoint:
 
     def want_contents(self) -> bool:
         """Ask for contents that we lack, a window at a time; False when there is nothing left to wait for."""
-        if self.dry or self.stage is None:
+        if self.dry:
             return False
+        if self.stage is None:
+            return self._outstanding > 0
         while self._more_wanted and self._outstanding <= WINDOW - WANT_PAGE:
             page = self.stage.lacking(self._wanted_after, WANT_PAGE)
             if not page:
@@ -431,6 +434,22 @@ class Endpoint:
         """Look through what is staged, from its start, for contents that are neither here nor asked for."""
         self.received.settle()
         self._more_wanted, self._wanted_after = True, 0
+        self._want_again()
+
+    def _want_again(self) -> None:
+        """Ask once more for contents of records taken in long ago: the peer could not send them then."""
+        if self.dry or self._asked_again:
+            return
+        self._asked_again = True
+        rows = self.index.execute(
+            "SELECT 0, c.id, c.size, r.date, r.mailbox FROM record r JOIN content c ON c.no = r.content"
+            " WHERE r.todo AND r.live AND NOT c.kept"
+        )
+        page = [row[:4] for row in rows if self.view.shows(self.ledger.boxes[row[4]])][:WANT_PAGE]
+        ids = self.received.expect(page)
+        self._outstanding += len(ids)
+        if ids:
+            self.say(frames.WANT, ids)
 
     def on_want(self, message: list[bytes]) -> None:
         if len(message) > WANT_PAGE or len(self.serving) > 4 * WINDOW:

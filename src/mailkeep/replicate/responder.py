@@ -224,6 +224,9 @@ class Responder(Endpoint):
             index.set_tokens(self.peer, self.token, None, seq)
             if self.direction != PULL:
                 index.meta["suspect"] = 0
+            index.meta["lacking"] = index.execute(
+                "SELECT count(*) FROM record r JOIN content c ON c.no = r.content WHERE r.live AND NOT c.kept AND r.todo"
+            ).fetchone()[0]
         vector = [index.vector.get(self.numbers[their], 0) for their in sorted(self.numbers)]
         self.say(frames.DONE, {"vector": vector})
         self.state = DONE

@@ -12,6 +12,8 @@ import errno
 import os
 import stat
 
+from msgpack import packb, unpackb
+
 from mailkeep.domain.errors import DataError, printable
 from mailkeep.domain.flags import OLD, SYSTEM, unpack
 from mailkeep.domain.names import MailboxName
@@ -20,7 +22,7 @@ from mailkeep.store.maildir import SUBS
 from mailkeep.store.vault import LINK, OBJECT_MODE, copy_bytes
 from mailkeep.system import fs
 from mailkeep.wire.layouts import MAILDIRPP, Unmappable
-from mailkeep.wire.maildirname import flags_of, inexpressible, info_for
+from mailkeep.wire.maildirname import flags_of, inexpressible, info_for, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Apply:
         state: bytes,
         *,
         hashed_after: int,
+        replay: bool = False,
         progress: Callable[[str, int], None] | None = None,
     ) -> None:
         """Prepare.
@@ -63,11 +66,14 @@ class Apply:
         Args:
             hashed_after: Contents with a higher number were hashed while this process received them;
                 any other object is hashed before it leaves the vault.
+            replay: A run was cut off: files may be in place already, and other programs may have used them.
         """
         self.ledger, self.index, self.maildir, self.vault = ledger, ledger.index, maildir, vault
         self.trash = os.path.join(state, b"trash")
         self.found = os.path.join(state, b"lost+found")
-        self.hashed_after = hashed_after
+        self.hashed_after, self.replay = hashed_after, replay
+        self.damaged: list[tuple[int]] = []
+        self._there: dict[int, list[tuple[int, bytes, bytes, int]]] = {}
         self.tag = bytes(self.index.meta["store"])[:4].hex().encode()
         self.progress = progress
         self.report = Applied()
@@ -75,7 +81,7 @@ class Apply:
     def run(self) -> Applied:
         """Carry out everything that is marked. Durable on return; what had to wait stays marked."""
         self.empty_trash()
-        directories = any(box.todo for box in self.ledger.boxes.values())
+        directories = any(box.todo or box.problem for box in self.ledger.boxes.values())
         if directories:
             self._directories()
         self._files()
@@ -140,6 +146,10 @@ class Apply:
             self.index.executemany(
                 "UPDATE record SET sub=?, base=?, info=?, ino=?, mtime=?, ctime=?, todo=? WHERE no=?", done
             )
+            if self.damaged:  # the next session asks a peer for them
+                self.index.executemany("UPDATE content SET kept = 0, ino = NULL WHERE no = ?", self.damaged)
+                self.index.meta["lacking"] = len(self.damaged)
+                self.damaged = []
         if self.progress is not None:
             self.progress("written", self.report.linked)
 
@@ -169,6 +179,7 @@ class Apply:
             self.report.waiting += 1
             self.report.problems.append((printable(box.dir) or ".", str(err)))
         except DataError as err:
+            self.damaged.append((record.content,))
             todo = 1
             self.report.waiting += 1
             self.report.problems.append((printable(box.dir) or ".", err.what))
@@ -206,18 +217,22 @@ class Apply:
         name = base + info
         directory = self.maildir.open(box.dir, SUBS[sub])
         path = self.vault.path(content_id)
+        if self.replay and self._is_there(record, box, sub, base, info, content_id):
+            return
+        st = self.vault.stat(content_id)
+        if st is None:
+            raise DataError(f"the vault has lost the object {content_id.hex()}; the next session asks for it")
         if record.content <= self.hashed_after:
             self._check(content_id)
-        st = os.lstat(path)
         if self.vault.mode == LINK and self._datable(path, st, record.date):
             try:
                 fs.link(path, name, dst_dir_fd=directory)
                 record.mtime = record.date * 1_000_000_000
             except FileExistsError:
                 there = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                if there.st_ino != st.st_ino:
+                if there.st_ino != st.st_ino and not _holds(name, directory, content_id):
                     raise _Waits(f"a file named {printable(name)} is in the way") from None
-                record.mtime = there.st_mtime_ns
+                record.mtime, st = fs.bounded(there.st_mtime_ns), there
             except OSError as err:
                 if err.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV):
                     raise
@@ -278,11 +293,45 @@ class Apply:
         except FileExistsError:
             fs.unlink(temporary, dir_fd=tmp)
             there = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            if (there.st_size, there.st_mtime_ns) != (st.st_size, st.st_mtime_ns):
+            if not _holds(name, directory, content_id):
                 raise _Waits(f"a file named {printable(name)} is in the way") from None
             st = there
-        record.mtime = st.st_mtime_ns
+        record.mtime = fs.bounded(st.st_mtime_ns)
         return st
+
+    def _is_there(
+        self, record: Record, box: Mailbox, sub: int, base: bytes, info: bytes, content_id: bytes
+    ) -> bool:
+        """Whether a run that was cut off put the file in place, and a mail program has renamed it since.
+
+        It is noted under the name that it was given; the next scan sees the other one, and takes the flags.
+        """
+        assert box.dir is not None
+        if box.no not in self._there:
+            known = {
+                row[0]
+                for row in self.ledger.execute("SELECT base FROM record WHERE mailbox = ? AND sub != 0", (box.no,))
+            }
+            self._there[box.no] = []
+            for at in (IN_NEW, IN_CUR):
+                with os.scandir(b"/proc/self/fd/%d" % self.maildir.open(box.dir, SUBS[at])) as entries:
+                    for entry in entries:
+                        name, flags = split(entry.name)
+                        if name not in known and entry.name[:1] != b".":
+                            self._there[box.no].append((at, name, flags, entry.inode()))
+        there = self.vault.stat(content_id)
+        for at, name, flags, inode in self._there[box.no]:
+            if name != base and (there is None or there.st_ino != inode):
+                continue
+            directory = self.maildir.open(box.dir, SUBS[at])
+            if not _holds(name + flags, directory, content_id):
+                continue
+            st = os.stat(name + flags, dir_fd=directory, follow_symlinks=False)
+            self._there[box.no].remove((at, name, flags, inode))
+            record.sub, record.base, record.info, record.ino, record.ctime = sub, name, info, st.st_ino, None
+            record.mtime = fs.bounded(st.st_mtime_ns)
+            return True
+        return False
 
     def _rename(self, record: Record, box: Mailbox) -> None:
         """Show other flags by another name, or by moving between new and cur."""
@@ -332,7 +381,7 @@ class Apply:
         if not (
             ours
             and st.st_size == size
-            and (there is None or there.st_ino == st.st_ino or st.st_mtime_ns == record.mtime)
+            and (there is None or there.st_ino == st.st_ino or fs.bounded(st.st_mtime_ns) == record.mtime)
         ):
             fs.rename_noreplace(aside, name, trash, directory)
             raise _Waits("a message to be removed is another file by now; it was left")
@@ -416,7 +465,9 @@ class Apply:
     def _directories(self) -> None:
         """Make and rename directories. Renames are tried again while others make room."""
         self.maildir.close_directories()
-        pending = [box for box in self.ledger.boxes.values() if box.todo]
+        self._finish_exchange()
+        pending = [box for box in self.ledger.boxes.values() if box.todo or (box.problem and box.alive)]
+        taken = {box.dir: box for box in self.ledger.boxes.values() if box.dir is not None}
         progress = True
         while pending and progress:
             progress = False
@@ -425,6 +476,8 @@ class Apply:
                     wanted = self._place(box)
                     if wanted is None or wanted == box.dir:
                         pass
+                    elif wanted in taken:
+                        continue  # another mailbox lies there: two never share a directory
                     elif box.dir is None:
                         self._make(wanted)
                     else:
@@ -443,9 +496,62 @@ class Apply:
                     continue
                 pending.remove(box)
                 progress = True
+                if wanted is not None:
+                    if box.dir is not None:
+                        taken.pop(box.dir, None)
+                    taken[wanted] = box
                 self._placed(box, wanted)
+            if not progress:
+                progress = self._exchange(pending, taken)
         for box in pending:
             self._wait(box, "another directory is in the way of its name")
+
+    def _exchange(self, pending: list[Mailbox], taken: dict[bytes, Mailbox]) -> bool:
+        """Mailboxes that change names in a ring: two directories change places; True when that was done."""
+        if self.maildir.layout.kind != MAILDIRPP:
+            return False
+        for box in pending:
+            other = self._next(box, pending, taken)
+            at, seen = other, {box.no}
+            while at is not None and at.no not in seen:
+                seen.add(at.no)
+                at = self._next(at, pending, taken)
+            if at is not box or other is None or box.dir is None or other.dir is None:
+                continue
+            with self.index.transaction():  # the inode tells after a crash whether it was done
+                self.index.meta["exchange"] = packb([box.no, box.dir, other.no, other.dir, self._inode(box.dir)])
+            fs.exchange(box.dir, other.dir, self.maildir.fd)
+            self._finish_exchange()
+            taken[box.dir], taken[other.dir] = box, other
+            return True
+        return False
+
+    def _next(self, box: Mailbox, pending: list[Mailbox], taken: dict[bytes, Mailbox]) -> Mailbox | None:
+        """The mailbox that lies where this one belongs, if it is to move as well."""
+        try:
+            wanted = self._place(box)
+        except Unmappable:
+            return None
+        other = None if wanted is None else taken.get(wanted)
+        return other if other in pending else None
+
+    def _inode(self, directory: bytes) -> int:
+        return os.stat(os.path.join(directory, b"cur"), dir_fd=self.maildir.fd, follow_symlinks=False).st_ino
+
+    def _finish_exchange(self) -> None:
+        """Note where two mailboxes lie of which an exchange was announced."""
+        blob = self.index.meta.get("exchange")
+        if not blob:
+            return
+        no, directory, other_no, other_directory, inode = unpackb(blob)
+        with self.index.transaction():
+            if self._inode(other_directory) == inode:
+                for box, where in (
+                    (self.ledger.boxes[no], other_directory),
+                    (self.ledger.boxes[other_no], directory),
+                ):
+                    box.dir, box.dirty = where, True
+            self.index.meta["exchange"] = self.index.meta["structure"] = None
 
     def _placed(self, box: Mailbox, wanted: bytes | None) -> None:
         if wanted is None:
@@ -478,7 +584,7 @@ class Apply:
 
     def _move(self, source: bytes, target: bytes) -> None:
         at = self.maildir.fd
-        if not _exists(source, at) and _exists(os.path.join(target, b"cur"), at):
+        if not _exists(os.path.join(source, b"cur"), at) and _exists(os.path.join(target, b"cur"), at):
             return  # done before a crash, or by the rename of a parent
         if self.maildir.layout.kind == MAILDIRPP:
             fs.rename_noreplace(source, target, at, at)
@@ -525,7 +631,9 @@ class Apply:
     def _take_away(self, path: bytes, box: Mailbox) -> str | None:
         self.maildir.close_directories()
         for sub in SUBS[1:]:
-            if any(True for _ in self.maildir.entries(path, sub)):
+            if _exists(os.path.join(path, sub), self.maildir.fd) and any(
+                name[:1] != b"." for name in os.listdir(b"/proc/self/fd/%d" % self.maildir.open(path, sub))
+            ):
                 return "it was deleted elsewhere, and new mail is in it"
         self.maildir.close_directories()
         if self.maildir.layout.kind == MAILDIRPP:
@@ -542,8 +650,19 @@ class Apply:
             finally:
                 os.close(fd)
             return None
-        for sub in (b"cur", b"new", b"tmp"):
-            fs.rmdir(os.path.join(path, sub), dir_fd=self.maildir.fd)
+        removed_here = []
+        for sub in (b"tmp", b"new", b"cur"):
+            try:
+                fs.rmdir(os.path.join(path, sub), dir_fd=self.maildir.fd)
+                removed_here.append(sub)
+            except FileNotFoundError:
+                pass  # by a run that was cut off
+            except OSError as err:
+                if err.errno in NO_ROOM:
+                    raise
+                for gone in removed_here:  # delivered between look and removal: without its parts it would be hidden
+                    _mkdir(os.path.join(path, gone), self.maildir.fd)
+                return "it was deleted elsewhere, and new mail is in it"
         try:
             fs.rmdir(path, dir_fd=self.maildir.fd)
         except OSError:
@@ -553,6 +672,20 @@ class Apply:
 
 class _Waits(Exception):
     """A file is not as the index has it: left alone until a scan has seen it."""
+
+
+def _holds(name: bytes, directory: int, content_id: bytes) -> bool:
+    """Whether a file has these bytes."""
+    try:
+        fd = os.open(name, fs.O_READ, dir_fd=directory)
+    except OSError:
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode) and _hash(fd) == content_id
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
 
 
 def _hash(fd: int) -> bytes:

@@ -89,7 +89,7 @@ class Store:
                 index.begin_dry()
             store._check_marker()
             if not dry and store.journal():
-                store.apply()
+                store.apply(replay=True)
         except BaseException:
             lock.release()
             raise
@@ -312,8 +312,12 @@ class Store:
                 self.index.meta["distrust"] = self.distrust = ""
         return report
 
-    def apply(self) -> Applied:
-        """Make files as the index says. Durable on return."""
+    def apply(self, *, replay: bool = False) -> Applied:
+        """Make files as the index says. Durable on return.
+
+        Args:
+            replay: What an earlier run began is finished.
+        """
         from mailkeep.store.apply import Apply
 
         work = Apply(
@@ -322,6 +326,7 @@ class Store:
             self.vault,
             self.state,
             hashed_after=self.first_content,
+            replay=replay,
             progress=self.progress,
         )
         try:
