@@ -14,11 +14,10 @@ from mailkeep.store.gate import missing_root
 from mailkeep.system import fs
 from mailkeep.wire import dovecotkeywords
 from mailkeep.wire.layouts import FS
-from mailkeep.wire.maildirname import split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from typing import Any
 
     from mailkeep.wire.layouts import Layout
 
@@ -31,7 +30,6 @@ DEPTH_MAX = 60
 KEYWORDS = b"dovecot-keywords"
 KEYWORDS_BYTES_MAX = 1 << 16
 PARTS = frozenset((b"cur", b"new", b"tmp"))
-DOT = 0x2E
 
 
 class Maildir:
@@ -178,19 +176,22 @@ class Maildir:
         cur = os.stat(prefix + b"cur", dir_fd=self.fd, follow_symlinks=False)
         return stamp_of(new), stamp_of(cur)
 
-    def entries(self, directory: bytes, sub: bytes) -> Iterator[tuple[bytes, bytes, int, bool]]:
-        """(base, info, inode, is a regular file) of everything in cur or new but hidden names.
+    def listing(self, directory: bytes, sub: bytes) -> Any:
+        """os.scandir of cur or new, as a context; hidden names are among its entries.
 
         Raises:
-            OSError: The listing failed, at its start or half-way: what it lacks is unknown.
+            OSError: The listing failed, at its start or, from the iteration, half-way: what it lacks is unknown.
         """
-        fd = self.open(directory, sub)
-        with os.scandir(b"/proc/self/fd/%d" % fd) as listing:
-            for entry in listing:
-                name = entry.name
-                if name[0] != DOT:
-                    base, info = split(name)
-                    yield base, info, entry.inode(), entry.is_file(follow_symlinks=False)
+        return os.scandir(b"/proc/self/fd/%d" % self.open(directory, sub))
+
+    def is_empty(self, directory: bytes, sub: bytes) -> bool:
+        """Whether there is no mail in cur or new.
+
+        Raises:
+            OSError: It cannot be listed.
+        """
+        with self.listing(directory, sub) as entries:
+            return all(entry.name[:1] == b"." for entry in entries)
 
     def keywords(self, directory: bytes) -> dict[str, str] | None:
         """The mailbox's table of keyword letters, from dovecot-keywords; None where there is none."""

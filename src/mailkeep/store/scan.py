@@ -22,7 +22,7 @@ from mailkeep.store.maildir import SUBS, stamp_of
 from mailkeep.system import clock, fs
 from mailkeep.system.fs import bounded
 from mailkeep.wire.layouts import Unmappable
-from mailkeep.wire.maildirname import flags_of, inexpressible
+from mailkeep.wire.maildirname import INFO, flags_of, inexpressible, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -334,8 +334,8 @@ class Scan:
                 self.index.execute("SELECT base, ino FROM record WHERE mailbox = ? AND sub != 0", (box.no,))
             )
             for sub in SUBS[1:]:
-                for base, _, inode, _ in self.maildir.entries(path, sub):
-                    if files.get(base) == inode:
+                with self.maildir.listing(path, sub) as entries:
+                    if any(files.get(split(entry.name)[0]) == entry.inode() for entry in entries):
                         return box
         return None
 
@@ -364,16 +364,17 @@ class Scan:
     def _list(self, box: Mailbox, stamps: list[Stamp]) -> None:
         """Compare one mailbox's directories with the index."""
         assert box.dir is not None
-        known = {
-            base: (no, sub, info, ino)
-            for no, base, sub, info, ino in self.index.execute(
-                "SELECT no, base, sub, info, ino FROM record WHERE mailbox = ? AND sub != 0", (box.no,)
+        comparison = Comparison(
+            self.index.execute(
+                "SELECT CAST(base || info AS BLOB), no, base, sub, info, ino FROM record WHERE mailbox = ? AND sub != 0",
+                (box.no,),
             )
-        }
-        comparison = Comparison(known)
+        )
         try:
             for sub in (IN_NEW, IN_CUR):
-                comparison.take(sub, self.maildir.entries(box.dir, SUBS[sub]))
+                with self.maildir.listing(box.dir, SUBS[sub]) as entries:
+                    comparison.take(sub, entries)
+            comparison.finish(split)
             after = list(self.maildir.stamps(box.dir))
         except OSError as err:
             self.maildir.report(
@@ -395,16 +396,16 @@ class Scan:
                 "is no regular file (a link, a FIFO, a directory): it was not opened",
             )
         if comparison.missing:
-            self.missing[box.no] = {no: (base, sub) for base, (no, sub, _, _) in comparison.missing.items()}
+            self.missing[box.no] = {no: (base, sub) for _, no, base, sub, _, _ in comparison.missing}
         self.flag_changes += comparison.moved
         for no, sub, base, info in comparison.replaced:
             self._identify(box, sub, base, info, no)
         if self.weak and not self.dry:
-            self.unread += [(box, sub, base, info) for sub, base, info, _ in comparison.appeared]
+            self.unread += [(box, sub, base, info) for sub, base, info in comparison.appeared]
             while len(self.unread) >= BATCH:
                 self._read_ahead(BATCH)
             return
-        for sub, base, info, _ in comparison.appeared:
+        for sub, base, info in comparison.appeared:
             self._identify(box, sub, base, info, None)
             if len(self.batch) >= BATCH and not self.missing.get(box.no):
                 self._write_batch()
@@ -850,7 +851,8 @@ class Scan:
                 before = list(self.maildir.stamps(box.dir))
                 bases = {base for base, _ in files.values()}
                 for sub in SUBS[1:]:
-                    bases.difference_update([base for base, _, _, _ in self.maildir.entries(box.dir, sub)])
+                    with self.maildir.listing(box.dir, sub) as entries:
+                        bases.difference_update([entry.name.partition(INFO)[0] for entry in entries])
                 after = list(self.maildir.stamps(box.dir))
             except OSError:
                 self.unseen.append(box.name)
