@@ -373,7 +373,7 @@ def test_a_folder_that_cannot_be_read_is_unknown_and_not_empty(pair: Machine) ->
     assert len(contents(pair.home / "Other/Secret")) == 2
     assert len(contents(pair.home / "Other")) == 4
     (pair.home / "Maildir/.Secret/cur").chmod(0o700)
-    pair.ok("sync", prefix=user)
+    assert pair.run("sync", prefix=user).code == 0
 
 
 def test_a_message_that_cannot_be_read_waits(pair: Machine) -> None:
@@ -386,7 +386,7 @@ def test_a_message_that_cannot_be_read_waits(pair: Machine) -> None:
     assert "cannot be read: Permission denied; it waits" in done.err
     assert file.name in done.err
     file.chmod(0o600)
-    pair.ok("sync", prefix=user)
+    assert pair.run("sync", prefix=user).code == 0
     assert len(contents(pair.home / "Other")) == 4
 
 
