@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from mailkeep.system import clock
-from mailkeep.wire.units import format_count, format_rate
+from mailkeep.wire.units import format_count, format_duration, format_rate
 
 AFTER_SECONDS = 1.0
 EVERY_SECONDS = 0.2
@@ -18,7 +18,8 @@ class Progress:
         self._what = ""
         self._began = self._shown = clock.monotonic()
         self._wide = 0
-        self.total = 0
+        self.totals: dict[str, int] = {}
+        """How often in all, where that is known: then what remains is shown too."""
 
     def __call__(self, what: str, count: int) -> None:
         """Note that `count` of `what` is done by now."""
@@ -29,7 +30,11 @@ class Progress:
         if now - self._began < AFTER_SECONDS or now - self._shown < EVERY_SECONDS:
             return
         self._shown = now
-        text = f"{format_count(count, 'message')} {what}, {format_rate(count, now - self._began)}"
+        total = self.totals.get(what, 0)
+        left = ""
+        if total > count > 0:
+            left = f", {format_duration((now - self._began) * (total - count) / count)} left"
+        text = f"{format_count(count, 'message')} {what}, {format_rate(count, now - self._began, 'message')}{left}"
         sys.stderr.write("\r" + text.ljust(self._wide))
         sys.stderr.flush()
         self._wide = max(self._wide, len(text))

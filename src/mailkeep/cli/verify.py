@@ -26,6 +26,8 @@ def verify(options: Options) -> int:
 
             shown = Progress()
         work = Verification(place.root, place.state, quick=options.args.quick, progress=shown)
+        if shown is not None:
+            shown.totals = work.totals()
         try:
             work.run()
         finally:

@@ -66,6 +66,13 @@ class Verification:
         self.maildir.close()
         self.index.close()
 
+    def totals(self) -> dict[str, int]:
+        """How much there is to be looked at, by the words that progress is told in."""
+        return {
+            "checked in the vault": int(self.index.execute("SELECT count(*) FROM content WHERE kept").get),
+            "compared": int(self.index.execute("SELECT count(*) FROM record WHERE sub != 0").get),
+        }
+
     def run(self) -> None:
         """Look at everything."""
         if not self._index():
@@ -146,7 +153,7 @@ class Verification:
             known += 1
             self.counted["contents"] += 1
             self._content(bytes(content_id), size)
-            self.progress("contents checked", self.counted["contents"])
+            self.progress("checked in the vault", self.counted["contents"])
         lacking = self.index.execute(
             "SELECT count(*) FROM record r JOIN content c ON c.no = r.content WHERE r.live AND NOT c.kept"
         ).get
@@ -270,7 +277,7 @@ class Verification:
                 size,
                 settled and not todo,
             )
-            self.progress("files checked", self.counted["files"])
+            self.progress("compared", self.counted["files"])
 
     def _file(
         self,
