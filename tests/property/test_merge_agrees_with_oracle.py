@@ -40,7 +40,7 @@ from model.invariants import MailReader
 from model.oracle import Clock, Key, Replica
 from model.state import FLAG_PREFIX, LIVE, NAME, OK, UID, VALIDITY, covers, fingerprint
 
-RUNS = int(os.environ.get("MERGE_RUNS", "200"))
+RUNS = int(os.environ.get("MERGE_RUNS", "140"))
 SEED = int(os.environ.get("MERGE_SEED", "1"))
 SOAK_RUNS = int(os.environ.get("MERGE_RUNS", "20000"))
 
@@ -74,6 +74,9 @@ class Books:
         self.index = Index.create(":memory:", replica_id * 2, replica_id)
         self.ledger = Ledger(self.index)
         self.limits = limits
+        # Another deliberate difference, left out here: a mailbox that nobody was told of takes the id that one of
+        # the same name has at the peer. The oracle knows only the rule for names: the later one gets another.
+        self.index.meta["given"] = 1 << 60
 
     def bump(self) -> None:
         """There is no marker."""
@@ -387,7 +390,7 @@ class History:
                 break
         one.check()
         other.check()
-        if ended and not initiator.same:
+        if ended and one.oracle.state.seen == other.oracle.state.seen:  # else the responder had to write, too
             assert one.looks() == other.looks()
             assert roots(one.ledger) == roots(other.ledger)
         return initiator.same
