@@ -293,6 +293,7 @@ class Initiator(Endpoint):
                     self.store.limits,
                     origin=self.peer_name,
                     hold_all=self.direction == ARCHIVE,
+                    accept_approvals=self.accept_approvals,
                     now=clock.now(),
                 )
                 self.outcome = merge.commit()

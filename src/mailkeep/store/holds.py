@@ -32,14 +32,24 @@ class Hold:
 class Reaper:
     """Collects deletions of one scan or session and carries them out, or holds them, together."""
 
-    def __init__(self, ledger: Ledger, limits: Limits, origin: str, *, hold_all: bool = False) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        limits: Limits,
+        origin: str,
+        *,
+        hold_all: bool = False,
+        accept_approvals: bool = True,
+    ) -> None:
         """Prepare.
 
         Args:
             origin: 'here' for what a scan found missing; else the peer whose tombstones were merged.
             hold_all: Carry nothing out (an archive).
+            accept_approvals: What a person approved elsewhere is approved here.
         """
         self.ledger, self.limits, self.origin, self.hold_all = ledger, limits, origin, hold_all
+        self.accept_approvals = accept_approvals and not hold_all
         self.records: list[Record] = []
         self.gone: list[Mailbox] = []
         self.expunged = self.held = 0
@@ -77,7 +87,7 @@ class Reaper:
         gone = {box.no for box in self.gone}
         count: dict[int, int] = {}
         for record in self.records:
-            reason = held.get(record.mailbox) if record.content in lost and not is_approved(record) else None
+            reason = held.get(record.mailbox) if record.content in lost and not self._is_settled(record) else None
             if record.mailbox in gone and record.content in lost:
                 reason = f"the mailbox {self.ledger.boxes[record.mailbox].name} disappeared"
             if self.origin == "here":
@@ -102,6 +112,9 @@ class Reaper:
         for box in self.gone:
             self._without_directory(box)
 
+    def _is_settled(self, record: Record) -> bool:
+        return self.accept_approvals and is_approved(record)
+
     def _judge(self, lost: set[int]) -> dict[int, str]:
         if self.hold_all:
             return {r.mailbox: f"{ARCHIVE}what {self.origin} deleted is kept here" for r in self.records}
@@ -114,7 +127,7 @@ class Reaper:
         vanishing: dict[int, set[int]] = {}
         dead: dict[int, int] = {}
         for record in self.records:
-            if record.content in lost and not is_approved(record):
+            if record.content in lost and not self._is_settled(record):
                 vanishing.setdefault(record.mailbox, set()).add(record.content)
             if not record.live:  # merged already: the mailbox's count no longer has it
                 dead[record.mailbox] = dead.get(record.mailbox, 0) + 1

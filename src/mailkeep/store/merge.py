@@ -146,11 +146,13 @@ class Merge:
         *,
         origin: str,
         hold_all: bool = False,
+        accept_approvals: bool = True,
         now: int = 0,
     ) -> None:
         self.ledger, self.index, self.stage, self.claim = ledger, ledger.index, stage, claim
         self.ids = self.index.ids
         self.origin, self.limits, self.hold_all, self.now = origin, limits, hold_all, now
+        self.accept_approvals = accept_approvals and not hold_all
         self.outcome = Outcome()
         self.killed: list[Record] = []
         self.places: dict[int, list[tuple[Register, int]]] = {}
@@ -330,7 +332,7 @@ class Merge:
         self.ledger.take(record, regs, content_id)
         if record.live != was_live or record.uid != was_uid:
             self.changed.append((record, was_shown, was_uid))
-        if record.hold is not None and is_approved(record):  # somebody answered elsewhere
+        if record.hold is not None and self.accept_approvals and is_approved(record):  # somebody answered elsewhere
             record.hold, record.todo = None, 1
             self.ledger.set_file(record)
         if was_live and not record.live:
@@ -362,7 +364,13 @@ class Merge:
     # --- guard, revival, UIDs
 
     def _guard(self) -> None:
-        reaper = Reaper(self.ledger, self.limits, self.origin, hold_all=self.hold_all)
+        reaper = Reaper(
+            self.ledger,
+            self.limits,
+            self.origin,
+            hold_all=self.hold_all,
+            accept_approvals=self.accept_approvals,
+        )
         for record in self.killed:
             if record.no not in self._back:
                 reaper.want(record)
