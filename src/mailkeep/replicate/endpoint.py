@@ -211,7 +211,16 @@ class Endpoint:
         )
 
     def take_hello(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Check a hello; note its replicas (in a transaction of the caller's when any is new)."""
+        """Check a hello."""
+        self.check_replicas(message)
+        if type(message["me"]) is not int or not 1 <= message["me"] <= len(message["ids"]):
+            raise ValueError("no id of its own")
+        if type(message["root"]) is not bytes or type(message["store"]) is not bytes:
+            raise ValueError("digest")
+        return message
+
+    def check_replicas(self, message: dict[str, Any]) -> None:
+        """Check replica ids, vector and lamport before any of them is noted: ids are kept for ever."""
         ids = message["ids"]
         if not (
             isinstance(ids, list)
@@ -221,15 +230,12 @@ class Endpoint:
             raise ValueError("replica ids")
         if len(set(ids)) != len(ids) or len(message["vector"]) != len(ids):
             raise ValueError("replica ids twice, or a vector of another length")
+        if len(self.index.numbers.keys() | set(ids)) > REPLICAS_MAX:
+            raise ValueError("too many replicas")
         if not all(
             type(v) is int and 0 <= v <= LAMPORT_MAX for v in (*message["vector"], message["lamport"])
         ):
             raise ValueError("lamports out of bounds")
-        if type(message["me"]) is not int or not 1 <= message["me"] <= len(ids):
-            raise ValueError("no id of its own")
-        if type(message["root"]) is not bytes or type(message["store"]) is not bytes:
-            raise ValueError("digest")
-        return message
 
     def number_replicas(self, message: dict[str, Any]) -> None:
         """Give the peer's replicas numbers here. Writes new ones: belongs in a transaction."""

@@ -176,10 +176,9 @@ class Responder(Endpoint):
         """What the initiator has taken in, and how it numbers replicas, for all that follows."""
         from mailkeep.store.merge import Claim
 
+        self.check_replicas(message)
         with self.index.transaction():
             self.numbers = {their: self.index.number(rid) for their, rid in enumerate(message["ids"], 1)}
-        if type(message["lamport"]) is not int or message["lamport"] < 0:
-            raise ValueError("lamport")
         self.claim = Claim(
             self.peer,
             message["lamport"],
