@@ -30,12 +30,15 @@ class View:
 
     @property
     def plain(self) -> bool:
+        """Whether the peer sees everything, under its own name."""
         return self.patterns is None and self.names is None
 
     def shows(self, box: Mailbox) -> bool:
+        """Whether a mailbox takes part."""
         return self.shows_name(box.name)
 
     def shows_name(self, name: str) -> bool:
+        """Whether a mailbox of this name, a name of this store, takes part."""
         return self.patterns is None or self.patterns.selects(MailboxName.parse(name))
 
     def theirs(self, name: str) -> str:

@@ -110,8 +110,7 @@ class Apply:
                     break
                 after = page[-1].no
                 wanted = self._contents(no, page[0].no, after)
-                for record in page:
-                    done.append(self._one(record, box, *wanted[record.no]))
+                done.extend(self._one(record, box, *wanted[record.no]) for record in page)
                 if len(done) >= BATCH:
                     self._clear(done)
                     done = []
@@ -134,9 +133,7 @@ class Apply:
             self.ledger.execute(
                 "UPDATE record SET todo = 0 WHERE mailbox = ? AND todo AND NOT live AND sub = 0", (box.no,)
             )
-        waiting = self.ledger.execute(
-            "SELECT count(*) FROM record WHERE mailbox = ? AND todo", (box.no,)
-        ).fetchone()[0]
+        waiting = self.index.value("SELECT count(*) FROM record WHERE mailbox = ? AND todo", (box.no,))
         self.report.waiting += waiting
 
     def _clear(self, done: list[tuple[object, ...]]) -> None:
@@ -335,7 +332,8 @@ class Apply:
 
     def _rename(self, record: Record, box: Mailbox) -> None:
         """Show other flags by another name, or by moving between new and cur."""
-        assert box.dir is not None and record.base is not None
+        assert box.dir is not None
+        assert record.base is not None
         sub, info = self._name_for(record, box)
         old_sub, old = record.sub, record.base + (record.info or b"")
         if record.sub == IN_NEW and sub == IN_NEW:
@@ -365,7 +363,8 @@ class Apply:
 
     def _remove(self, record: Record, box: Mailbox, content_id: bytes, size: int) -> None:
         """Take a file out of the Maildir. It is dropped only when it is what we meant and the vault has it."""
-        assert box.dir is not None and record.base is not None
+        assert box.dir is not None
+        assert record.base is not None
         name = record.base + (record.info or b"")
         directory = self.maildir.open(box.dir, SUBS[record.sub])
         trash = self._trash_fd()

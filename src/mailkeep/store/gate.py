@@ -73,6 +73,7 @@ def _state_lost(root: bytes, state: bytes) -> NoInput | StorageError:
 
 
 def missing_root(root: bytes) -> NoInput:
+    """The error for a root that is not there, for the caller to raise."""
     return NoInput(
         f"the Maildir {printable(root)} is not there",
         untouched="anything: a root that is missing says nothing about its mail",

@@ -91,7 +91,7 @@ class Index:
         """
         try:
             connection = _connect(path, apsw.SQLITE_OPEN_READWRITE)
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            version = connection.pragma("user_version")
             if version != SCHEMA_VERSION:
                 raise StorageError(
                     f"the index {path} has schema version {version}; this mailkeep reads version {SCHEMA_VERSION}",
@@ -112,6 +112,12 @@ class Index:
             ) from err
         except apsw.Error as err:
             raise _damaged(path, err) from err
+
+    def value(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
+        """The first column of the one row that a query has."""
+        row = self.execute(sql, values).fetchone()
+        assert row is not None, "a query that always has a row"
+        return row[0]
 
     def close(self) -> None:
         """Close; the WAL is folded in when this was the last connection."""
@@ -160,7 +166,8 @@ class Index:
 
     def fresh_validity(self, now: int) -> int:
         """A UIDVALIDITY that this store never gave before (RFC 9051 §2.3.1.1: it must only grow)."""
-        self.meta["validity"] = value = max(now, self.meta["validity"] + 1)
+        value: int = max(now, self.meta["validity"] + 1)
+        self.meta["validity"] = value
         return value
 
     def begin_dry(self) -> None:

@@ -54,6 +54,7 @@ class Mailbox:
 
     @property
     def regs(self) -> Registers:
+        """Name, live and validity, decoded when first asked for."""
         if self._regs is None:
             self._regs = {name: Register(*r) for name, r in unpackb(self._blob).items()}
         return self._regs
@@ -64,6 +65,7 @@ class Mailbox:
         return self.live or self.count > 0
 
     def row(self) -> tuple[object, ...]:
+        """What changes of it in the index, and its number at the end: the values for `Ledger.flush`."""
         if self._regs is not None:
             self._blob = packb({name: list(r.astuple()) for name, r in self._regs.items()})
         return (
@@ -88,6 +90,7 @@ class Record:
 
     @property
     def regs(self) -> Registers:
+        """Every register by name, decoded when first asked for."""
         if self._regs is None:
             self._regs = decode(self._blob, self.live, self.uid)
         return self._regs
@@ -103,6 +106,7 @@ class Record:
 
     @property
     def rank(self) -> int:
+        """Rank of the write that made it live or dead; an approval names this."""
         return self.regs[LIVE].rank
 
 
@@ -173,6 +177,7 @@ class Ledger:
     # --- mailboxes
 
     def alive(self) -> list[Mailbox]:
+        """Mailboxes that are not deleted, in the sense of `Mailbox.alive`."""
         return [box for box in self.boxes.values() if box.alive]
 
     def named(self, name: str) -> Mailbox | None:
@@ -266,6 +271,7 @@ class Ledger:
     # --- reading records
 
     def record(self, no: int) -> Record:
+        """One record, by a number that this index gave."""
         row = self.execute(f"SELECT {COLUMNS} FROM record WHERE no = ?", (no,)).fetchone()
         assert row is not None, "a record number of this index"
         return Record(row)
@@ -276,10 +282,12 @@ class Ledger:
             yield Record(row)
 
     def shown(self, box: Mailbox) -> list[Record]:
+        """Records of a mailbox that its clients see: the live ones, and the dead ones whose file is held."""
         return list(self.records("mailbox = ? AND (live OR hold IS NOT NULL)", (box.no,)))
 
     def content_id(self, content: int) -> bytes:
-        return bytes(self.execute("SELECT id FROM content WHERE no = ?", (content,)).fetchone()[0])
+        """The id (SHA-256, 32 bytes) of a content, by a number that this index gave."""
+        return bytes(self.index.value("SELECT id FROM content WHERE no = ?", (content,)))
 
     def is_live(self, content: int) -> bool:
         """Whether any mailbox has a live record of this content."""
@@ -394,9 +402,8 @@ class Ledger:
 
         if not rows:
             return
-        execute = self.execute
-        content = execute("SELECT coalesce(max(no), 0) FROM content").fetchone()[0]
-        no = execute("SELECT coalesce(max(no), 0) FROM record").fetchone()[0]
+        content = self.index.value("SELECT coalesce(max(no), 0) FROM content")
+        no = self.index.value("SELECT coalesce(max(no), 0) FROM record")
         for box in {row[0].no: row[0] for row in rows}.values():
             if not box.alive:
                 self.set_mailbox(box, LIVE, True)

@@ -57,6 +57,7 @@ class Maildir:
         self._tables: dict[bytes, dict[str, str] | None] = {}
 
     def close(self) -> None:
+        """Close the root and whatever `open` keeps open below it."""
         self.close_directories()
         os.close(self.fd)
 
@@ -87,6 +88,7 @@ class Maildir:
         return fd
 
     def report(self, where: bytes, why: str) -> None:
+        """Note what was passed over: a path below the root (b'': the root), and why, for people to read."""
         self.problems.append((printable(where) or ".", why))
 
     # --- which mailboxes are there
@@ -253,4 +255,5 @@ class Maildir:
 
 
 def stamp_of(st: os.stat_result) -> Stamp:
+    """What differs once an entry was made, renamed or removed in a directory."""
     return [st.st_ino, st.st_mtime_ns, st.st_ctime_ns]

@@ -59,6 +59,7 @@ def write(root_fd: int, store: bytes, generation: int) -> None:
 
 
 def missing(root: bytes) -> NoInput:
+    """The error for a Maildir that has lost its marker, for the caller to raise."""
     return NoInput(
         f"{printable(root)} is not the Maildir that was indexed: its marker {printable(NAME)} is missing",
         untouched="anything: an empty or foreign directory says nothing about your mail",
@@ -67,6 +68,7 @@ def missing(root: bytes) -> NoInput:
 
 
 def foreign(root: bytes) -> DataError:
+    """The error for a Maildir with the marker of another store, for the caller to raise."""
     return DataError(
         f"{printable(root)} belongs to another mailkeep store than this configuration says",
         untouched="anything",

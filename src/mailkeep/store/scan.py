@@ -60,6 +60,7 @@ class Report:
 
     @property
     def changed(self) -> bool:
+        """Whether anything differed from the index; what a later scan has to settle ('unknown') does not count."""
         return bool(
             self.added
             or self.expunged
@@ -418,7 +419,7 @@ class Scan:
                 self._now_ns = fs.now_of(self.state)
         columns = "SELECT r.no, r.mailbox, r.sub, r.base, r.info, r.ino, r.mtime, r.ctime, c.size FROM record r JOIN content c ON c.no = r.content"
         rows = list(self.index.execute(f"{columns} WHERE r.young AND r.young = 1 AND r.sub != 0"))
-        last = self.index.execute("SELECT max(no) FROM record").fetchone()[0]
+        last = self.index.value("SELECT max(no) FROM record")
         if last:
             start = int.from_bytes(clock.random_bytes(4), "big") % last
             part = "r.sub != 0 AND r.young = 0 ORDER BY r.no LIMIT ?"
@@ -568,10 +569,10 @@ class Scan:
                 if result is None:
                     self._identify(box, sub, base, info, None)  # a copy of another, or trouble: one at a time
                     continue
-                content_id, *numbers = result
-                st = Stat(*numbers[:6])
+                content_id, dev, ino, size, mtime, ctime, nlink, linked_ctime = result
+                st = Stat(dev, ino, size, mtime, ctime, nlink)
                 found = Found(box, sub, base, info, st, None)
-                found.content_id, found.linked = content_id, Stat(*numbers[:4], numbers[6], numbers[5])
+                found.content_id, found.linked = content_id, Stat(dev, ino, size, mtime, linked_ctime, nlink)
                 if self._now_ns < max(st.st_mtime_ns, st.st_ctime_ns) + YOUNG_NS:
                     found.young = 1
                 self.batch.append(found)
@@ -714,7 +715,8 @@ class Scan:
 
     def _write_found(self, found: Found) -> None:
         box, ledger = found.box, self.ledger
-        assert found.content is not None and box.dir is not None
+        assert found.content is not None
+        assert box.dir is not None
         st = found.linked or found.st
         table = self.maildir.keywords(box.dir)
         if found.record is not None:
@@ -874,7 +876,7 @@ class Scan:
 
         waiting: set[int] = set()
         reaper = Reaper(self.ledger, self.limits, "here")
-        for no, files in missing.items():
+        for files in missing.values():
             for record_no in files:
                 record = self.ledger.record(record_no)
                 if not self.believe_absence:
@@ -908,10 +910,10 @@ class Scan:
         there = self.vault.stat(self.ledger.content_id(record.content)) if record.ino else None
         if there is None or there.st_ino != record.ino:
             return True
-        known = self.index.execute(
+        known = self.index.value(
             "SELECT count(*) FROM record WHERE content = ? AND ino = ? AND sub != 0 AND no != ?",
             (record.content, record.ino, record.no),
-        ).fetchone()[0]
+        )
         if there.st_nlink - 1 <= known:
             return True
         now = clock.now()

@@ -52,7 +52,7 @@ class Store:
         self.dry = False
         self.began = clock.now()
         self.progress: Callable[[str, int], None] | None = None
-        self.first_content = index.execute("SELECT coalesce(max(no), 0) FROM content").fetchone()[0]
+        self.first_content = index.value("SELECT coalesce(max(no), 0) FROM content")
 
     # --- opening and closing
 
@@ -203,12 +203,14 @@ class Store:
 
     @property
     def vault(self) -> Vault:
+        """The vault, opened when first asked for."""
         if self._vault is None:
             self._vault = Vault(self.state, self.index.meta["vault"], fs.Syncer(self.state))
         return self._vault
 
     @property
     def id(self) -> bytes:
+        """What the marker in the Maildir says too; a store keeps it for good, unlike its replica id."""
         return bytes(self.index.meta["store"])
 
     def _check_marker(self) -> None:
@@ -249,8 +251,10 @@ class Store:
         self.bump()
 
     def _confirm_marker(self) -> None:
-        """After a run that was cut off: marker and index agree again. Left pending, a Maildir restored from a
-        backup one generation older would later pass for the work of that crash.
+        """Note, after a run that was cut off, that marker and index agree again.
+
+        Left pending, a Maildir restored from a backup one generation older would later pass for the work of
+        that crash.
         """
         if self.index.meta.get("marker_pending") and not self.dry:
             self.vault.syncer.sync()

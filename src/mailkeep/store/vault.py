@@ -42,6 +42,7 @@ class Vault:
         self._made: set[int] = set()
 
     def path(self, content_id: bytes) -> bytes:
+        """Where the object of a content is, or would be."""
         name = content_id.hex()
         return f"{self._prefix}{name[:2]}/{name}".encode(errors="surrogateescape")
 
@@ -228,6 +229,11 @@ class Writer:
             self.fd = os.open(self.path, fs.O_CREATE, OBJECT_MODE)
 
     def write(self, data: bytes) -> None:
+        """Write the next piece.
+
+        Raises:
+            DataError: More came than was announced; nothing was kept.
+        """
         self.left -= len(data)
         if self.left < 0:
             self.abandon()
@@ -254,6 +260,7 @@ class Writer:
         return st
 
     def abandon(self) -> None:
+        """Give up: what was written is removed. After `finish`, nothing happens."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -261,6 +268,7 @@ class Writer:
 
 
 def damaged(content_id: bytes) -> DataError:
+    """The error for an object whose bytes are not those of its name, for the caller to raise."""
     return DataError(
         f"the vault's object {content_id.hex()} is damaged: its bytes are not those that its name says",
         untouched="the object; it was neither sent nor put anywhere",
