@@ -99,6 +99,8 @@ def parse_location(text: str) -> PeerUrl | None:
         raise ValueError(f'"{text}" is neither a local path nor an address such as server:Maildir')
     if not path.isprintable():
         raise ValueError(f'"{text}" has a path with control characters')
+    if path and not path.strip("/"):
+        raise ValueError(f'"{text}" names the root directory over there, which is no Maildir')
     # Relative to the home directory over there, as with scp.
     home_relative = path and path != "~" and not path.startswith(("/", "~/"))
     return PeerUrl(user, host, 0, "~/" + path if home_relative else path or "~")
