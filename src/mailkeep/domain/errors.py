@@ -183,7 +183,8 @@ class RemoteProtocolError(ProtocolError):
             what,
             where=where,
             untouched=untouched or "what was committed is whole on both sides; nothing of this was taken in",
-            hint=hint or "update mailkeep on both machines; if both are the newest, this is a bug: please report it",
+            hint=hint
+            or "update mailkeep on both machines; if both are the newest, this is a bug: please report it",
         )
 
 

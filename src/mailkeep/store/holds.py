@@ -87,7 +87,9 @@ class Reaper:
         gone = {box.no for box in self.gone}
         count: dict[int, int] = {}
         for record in self.records:
-            reason = held.get(record.mailbox) if record.content in lost and not self._is_settled(record) else None
+            reason = (
+                held.get(record.mailbox) if record.content in lost and not self._is_settled(record) else None
+            )
             if record.mailbox in gone and record.content in lost:
                 reason = f"the mailbox {self.ledger.boxes[record.mailbox].name} disappeared"
             if self.origin == "here":
@@ -154,11 +156,11 @@ class Reaper:
 
     def _without_directory(self, box: Mailbox) -> None:
         box.dir, box.stamps, box.dirty = None, None, True
-        row = self.ledger.execute(
+        hold = self.ledger.index.value(
             "SELECT max(hold) FROM record WHERE mailbox = ? AND hold IS NOT NULL AND live", (box.no,)
-        ).fetchone()
-        if row[0] is not None:
-            box.hold = row[0]
+        )
+        if hold is not None:
+            box.hold = hold
             box.todo = False
         elif box.count == 0:
             self.ledger.set_mailbox(box, LIVE, False)

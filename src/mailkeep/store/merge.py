@@ -40,8 +40,9 @@ _R_COLUMNS = ", ".join("r." + c.strip() for c in COLUMNS.split(","))
 
 
 class Claim:
-    """What a peer says of itself, in this store's replica numbers. Read in one transaction there:
-    the vector claims nothing that the records lack.
+    """What a peer says of itself, in this store's replica numbers.
+
+    It was read in one transaction there: the vector claims nothing that the records lack.
     """
 
     __slots__ = ("acks", "forgotten", "lamport", "members", "sender", "vector", "waived")
@@ -81,6 +82,7 @@ class Stage:
         self.clear()
 
     def clear(self) -> None:
+        """Make it empty. It lives in temporary tables, which end with the connection."""
         for statement in (
             "DROP TABLE IF EXISTS temp.in_mailbox",
             "DROP TABLE IF EXISTS temp.in_record",
@@ -102,7 +104,7 @@ class Stage:
             " regs = coalesce(?2, regs), uidnext = ?3, whole = max(whole, ?4)",
             (box_id, blob, uidnext, whole),
         )
-        return int(self.execute("SELECT no FROM in_mailbox WHERE id = ?", (box_id,)).fetchone()[0])
+        return int(self.ledger.index.value("SELECT no FROM in_mailbox WHERE id = ?", (box_id,)))
 
     def records(self, box: int, rows: Iterable[tuple[bytes, int, bool, int, int, int, bytes, bool]]) -> None:
         """Stage records: (content id, copy, live, uid, date, size, registers, content still live there)."""
@@ -112,6 +114,7 @@ class Stage:
         )
 
     def boxes(self) -> list[tuple[int, bytes, Registers | None, int, bool]]:
+        """(staged number, mailbox id, registers or None, UIDNEXT, whole) of each staged mailbox, by id."""
         out = []
         for no, box_id, blob, uidnext, whole in self.execute("SELECT * FROM in_mailbox ORDER BY id"):
             regs = None if blob is None else {name: Register(*r) for name, r in unpackb(blob).items()}
@@ -130,8 +133,8 @@ class Stage:
 
     def counts(self) -> tuple[int, int]:
         """Staged live records and tombstones."""
-        row = self.execute("SELECT count(*), coalesce(sum(live), 0) FROM in_record").fetchone()
-        return int(row[1]), int(row[0] - row[1])
+        live = int(self.ledger.index.value("SELECT coalesce(sum(live), 0) FROM in_record"))
+        return live, int(self.ledger.index.value("SELECT count(*) FROM in_record")) - live
 
 
 class Merge:
@@ -173,7 +176,7 @@ class Merge:
         index, claim = self.index, self.claim
         was_seen = dict(index.vector)
         index.lamport = max(index.lamport, claim.lamport)
-        first_new = index.execute("SELECT coalesce(max(no), 0) FROM record").fetchone()[0]
+        first_new = index.value("SELECT coalesce(max(no), 0) FROM record")
         self.free = {box.no: box.uidnext for box in self.ledger.boxes.values()}
         for staged, box_id, regs, uidnext, whole in self.stage.boxes():
             box = self._mailbox(box_id, regs, whole, was_seen)
@@ -274,7 +277,7 @@ class Merge:
             fresh_contents: dict[bytes, int] = {}
             added, count = 0, 0
             for row in page:
-                _, content_id, copy, live, uid, date, size, blob, still, content, kept, record_no = row[:12]
+                _, content_id, copy, live, uid, date, size, blob, still, content, _, record_no = row[:12]
                 if record_no is not None:
                     self._existing(
                         Record(row[11:]), content_id, bool(live), uid, blob, bool(still), whole, was_seen
@@ -332,7 +335,8 @@ class Merge:
         self.ledger.take(record, regs, content_id)
         if record.live != was_live or record.uid != was_uid:
             self.changed.append((record, was_shown, was_uid))
-        if record.hold is not None and self.accept_approvals and is_approved(record):  # somebody answered elsewhere
+        # Somebody answered elsewhere.
+        if record.hold is not None and self.accept_approvals and is_approved(record):
             record.hold, record.todo = None, 1
             self.ledger.set_file(record)
         if was_live and not record.live:
@@ -406,9 +410,9 @@ class Merge:
         boxes = self.touched | set(self.their_free)
         for no in boxes:
             box = ledger.boxes[no]
-            top = ledger.execute(
+            top = self.index.value(
                 "SELECT coalesce(max(uid), 0) FROM record WHERE mailbox = ? AND live", (no,)
-            ).fetchone()[0]
+            )
             uidnext = max(box.uidnext, self.their_free.get(no, 1), top + 1)
             if uidnext != box.uidnext:
                 box.uidnext, box.dirty = uidnext, True

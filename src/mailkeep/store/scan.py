@@ -217,7 +217,8 @@ class Scan:
         """Wait, once and briefly, until what changed is older than a tick of the file system's clock."""
         self._now_ns = fs.now_of(self.state)
         newest = max((s[1] for _, stamps in self._wanted for s in stamps), default=0)
-        for _ in range(QUIET_TRIES):  # its clock may be coarser than ours, and still a tick behind after the wait
+        # Its clock may be coarser than ours, and still a tick behind after the wait.
+        for _ in range(QUIET_TRIES):
             wait = newest + self.margin_ns - self._now_ns
             if not 0 < wait <= self.margin_ns:
                 return
