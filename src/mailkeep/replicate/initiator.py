@@ -80,6 +80,7 @@ class Initiator(Endpoint):
         self.before_apply: Callable[[], None] | None = None
 
     def handlers(self) -> dict[int, Any]:
+        """Frames that the responder may send in the present state."""
         table: dict[int, Any] = {frames.ERROR: self.on_error}
         if self.state == HELLO:
             table[frames.HELLO] = self.on_hello
@@ -111,7 +112,7 @@ class Initiator(Endpoint):
     def start(self) -> None:
         """Send HELLO, when the scan is done."""
         self.state = HELLO
-        tokens = []
+        tokens: list[list[object]] = []
         for no in self.index.members - {self.index.me}:
             if len(tokens) < TOKENS_MAX:
                 known = self.index.tokens(no)
@@ -124,17 +125,28 @@ class Initiator(Endpoint):
         self.say(frames.HELLO, message)
 
     def on_hello(self, message: dict[str, Any]) -> None:
+        """Take the answer: the end, since both sides agree, or the beginning of its news.
+
+        When its news are to come, its replicas are noted in the index, and it as a member: durable on return
+        unless this is a dry run.
+
+        Raises:
+            UsageError: The peer is this very store.
+            Stale: This store must take a new id and begin again.
+            DataError: A one-way run would go from what looks like the wrong side.
+            RemoteProtocolError: It says that both sides agree, and they do not.
+        """
         self.take_hello(message)
         if (
             message["store"] == self.index.meta["store"]
             and message["ids"][message["me"] - 1] == self.index.ids[self.index.me]
+            and message.get("root_path") == self.store.root
         ):
-            if message.get("root_path") == self.store.root:
-                raise UsageError(
-                    f"the peer {self.peer_name} is this very store",
-                    untouched="anything",
-                    hint="correct the peer's address (mailkeep peer list)",
-                )
+            raise UsageError(
+                f"the peer {self.peer_name} is this very store",
+                untouched="anything",
+                hint="correct the peer's address (mailkeep peer list)",
+            )
         if message.get("stale"):
             raise Stale
         self.role = message.get("role", FULL)
@@ -207,11 +219,13 @@ class Initiator(Endpoint):
             )
 
     def on_digests(self, message: list[Any]) -> None:
+        """Digest and UIDNEXT of each mailbox that the peer shows."""
         for box_id, digest, uidnext in message:
             self._stage_box(box_id, None, uidnext, False)
             self.digests[box_id] = (digest, uidnext)
 
     def on_end_news(self, message: object) -> None:
+        """The peer's news are all here: queue ours, and what is to be compared; go on to contents or compare first."""
         assert message is None or message is not None
         compare = self._to_compare()
         self.say(frames.CLAIM, self._claim())
@@ -256,11 +270,13 @@ class Initiator(Endpoint):
     with_records: frozenset[bytes] | set[bytes] = frozenset()
 
     def on_records(self, message: list[Any]) -> None:
+        """As in `Endpoint`; a mailbox with news of the peer's need not be compared."""
         if self.state == NEWS:
             self.with_records = {*self.with_records, message[0]}
         super().on_records(message)
 
     def on_end_whole(self, message: object) -> None:
+        """The compared mailboxes are all here: go on to contents."""
         assert message is None or message is not None
         self._contents()
 
@@ -281,6 +297,10 @@ class Initiator(Endpoint):
             self.sending.append(self._result())  # behind our news, which speak of the state before the merge
 
     def commit(self) -> None:
+        """Merge what was staged, unless only pushing, and note the session's token, in one transaction.
+
+        Durable on return unless this is a dry run. No file is touched; the stage is empty afterwards.
+        """
         from mailkeep.store.merge import Merge
 
         assert self.claim is not None
@@ -301,9 +321,9 @@ class Initiator(Endpoint):
                     from mailkeep.store.onesided import take_equal
 
                     take_equal(self.ledger)
-                missing = self.index.execute(
+                missing = self.index.value(
                     "SELECT count(*) FROM record r JOIN content c ON c.no = r.content WHERE r.live AND NOT c.kept AND r.todo"
-                ).fetchone()[0]
+                )
                 self.index.meta["lacking"] = missing
             self.note_given()
             self.index.set_tokens(self.peer, self.token, None)
@@ -354,6 +374,7 @@ class Initiator(Endpoint):
         }
 
     def on_done(self, message: dict[str, Any]) -> None:
+        """The responder has committed too: note what it has taken in, durably, then put files in place."""
         lamports = message["vector"]  # by our numbers, as we listed them in COMMIT
         if len(lamports) >= len(self.index.ids) or not all(
             type(v) is int and 0 <= v <= LAMPORT_MAX for v in lamports
@@ -375,6 +396,7 @@ class Initiator(Endpoint):
             self.applied = self.store.apply()
 
     def on_report(self, message: dict[str, Any]) -> None:
+        """Counts, problems (at most 200 are kept) and exit status of the responder's side: the session is over."""
         self.remote = {printable(str(k)): v for k, v in message["counts"].items() if type(v) is int}
         self.remote_problems = [
             (printable(str(a)[:300]), printable(str(b)[:500])) for a, b in message["problems"][:200]
@@ -385,6 +407,12 @@ class Initiator(Endpoint):
     # --- ends
 
     def on_error(self, message: list[Any]) -> None:
+        """The peer gave up: raise its error as one of ours, with its words.
+
+        Raises:
+            StoreBusy: Another run has the peer's store.
+            MailkeepError: Of the kind that has the peer's exit status; PeerUnavailable where none has it.
+        """
         code, what, untouched, hint = message
         if code == EXIT_BUSY:
             raise StoreBusy(
@@ -413,6 +441,11 @@ class Initiator(Endpoint):
         )
 
     def closed(self) -> None:
+        """The responder has closed the connection; that is in order once the session is over.
+
+        Raises:
+            PeerUnavailable: It was not. What was committed stays.
+        """
         if self.finished:
             return
         if self.state in (GREETED, HELLO) and not self.wire.received_bytes:

@@ -43,6 +43,7 @@ class Responder(Endpoint):
         self.peer_id = b""
 
     def handlers(self) -> dict[int, Any]:
+        """Frames that the initiator may send in the present state."""
         table: dict[int, Any] = {frames.ERROR: self.on_error}
         if self.state == WAITS:
             table[frames.HELLO] = self.on_hello
@@ -70,6 +71,13 @@ class Responder(Endpoint):
         return table
 
     def on_hello(self, message: dict[str, Any]) -> None:
+        """Answer: the initiator must take a new id, nothing is to be done, or a session.
+
+        A store that went back in time, as the tokens show, has taken a new id of its own before it answers.
+
+        Raises:
+            PermissionDenied: The initiator's replica was given up here.
+        """
         self.take_hello(message)
         index = self.index
         self.direction = message["direction"]
@@ -144,6 +152,7 @@ class Responder(Endpoint):
         yield
 
     def on_compare(self, message: list[bytes]) -> None:
+        """Ids of the mailboxes to send whole, for a comparison; none: nothing is sent."""
         if message:
             self.sending.append(self._whole(message))
 
@@ -163,12 +172,14 @@ class Responder(Endpoint):
         yield
 
     def on_end_news(self, message: object) -> None:
+        """The initiator's news are all here: ask for the contents that are lacking."""
         assert message is None or message is not None
         self.state = CONTENTS
         self.begin_wanting()
         self.want_contents()
 
     def on_uidnexts(self, message: list[Any]) -> None:
+        """UIDNEXT of each mailbox after the initiator's merge; the digests beside them are empty."""
         for box_id, _, uidnext in message:
             self._stage_box(box_id, None, uidnext, False)
 
@@ -199,6 +210,7 @@ class Responder(Endpoint):
             self.contents_complete()
 
     def contents_complete(self) -> None:
+        """Once the initiator has committed: take in what it settled, in one transaction, then queue DONE."""
         if self.state != COMMITTING:
             return
         from mailkeep.store.merge import Merge
@@ -223,9 +235,9 @@ class Responder(Endpoint):
             index.set_tokens(self.peer, self.token, None, seq)
             if self.direction != PULL:
                 index.meta["suspect"] = 0
-            index.meta["lacking"] = index.execute(
+            index.meta["lacking"] = index.value(
                 "SELECT count(*) FROM record r JOIN content c ON c.no = r.content WHERE r.live AND NOT c.kept AND r.todo"
-            ).fetchone()[0]
+            )
         vector = [index.vector.get(self.numbers[their], 0) for their in sorted(self.numbers)]
         self.say(frames.DONE, {"vector": vector})
         self.state = DONE
@@ -261,9 +273,20 @@ class Responder(Endpoint):
         self.finished = True
 
     def on_error(self, message: list[Any]) -> None:
+        """The initiator gave up.
+
+        Raises:
+            PeerUnavailable: Always, with its words; what was committed stays.
+        """
         raise PeerUnavailable(f"the initiator gave up: {str(message[1])[:500]}")
 
     def closed(self) -> None:
+        """The initiator has closed the connection; in order once the session is over, or when none began.
+
+        Raises:
+            RemoteProtocolError: Not one byte had come.
+            PeerUnavailable: It did so in the middle.
+        """
         if self.finished:
             return
         if self.state == WAITS:
