@@ -140,6 +140,11 @@ class Endpoint:
         raise NotImplementedError
 
     def closed(self) -> None:
+        """The peer has closed the connection.
+
+        Raises:
+            MailkeepError: It did so before the session was over.
+        """
         raise NotImplementedError
 
     def produce(self) -> None:
@@ -163,9 +168,15 @@ class Endpoint:
 
     @property
     def has_more(self) -> bool:
+        """Whether `produce` would have more to queue, given room."""
         return bool(self.sending or self.serving)
 
     def say(self, kind: int, message: object) -> None:
+        """Queue a frame; its payload is the message in msgpack.
+
+        Raises:
+            LocalProtocolError: The payload is larger than FRAME_BYTES_MAX.
+        """
         self.wire.send(kind, packb(message))
 
     def fail(self, error: BaseException) -> None:
@@ -324,6 +335,7 @@ class Endpoint:
         self.say(frames.BOX, [box.id, regs, box.uidnext, int(whole)])
 
     def ready_stage(self) -> Stage:
+        """Where what the peer sends waits for the merge; made, empty, when first asked for."""
         if self.stage is None:
             from mailkeep.store.merge import Stage
 
@@ -331,6 +343,7 @@ class Endpoint:
         return self.stage
 
     def on_box(self, message: list[Any]) -> None:
+        """A mailbox; without registers, its UIDNEXT alone, or (`whole`) that the peer does not have it."""
         box_id, regs, uidnext, whole = message
         self._stage_box(box_id, self._registers(regs) if regs else None, uidnext, bool(whole))
 
@@ -354,9 +367,8 @@ class Endpoint:
                 self.refused.append((ours, "is excluded for this peer: what it sent for it was not taken"))
                 return
             self._met(box_id, ours, bool(regs[LIVE].value))
-        elif (known := self.ledger.by_id.get(box_id)) is None or not self.view.shows(known):
-            if not whole:
-                return
+        elif ((known := self.ledger.by_id.get(box_id)) is None or not self.view.shows(known)) and not whole:
+            return
         self.staged_boxes[box_id] = self.ready_stage().mailbox(box_id, regs, uidnext, whole)
 
     def _met(self, box_id: bytes, ours: str, live: bool) -> None:
@@ -378,7 +390,8 @@ class Endpoint:
         if set(regs) != {NAME, LIVE, VALIDITY}:
             raise ValueError("a mailbox has name, live and validity")
         for name, (value, rank, writer, lamport, replica) in regs.items():
-            kind = {NAME: str, LIVE: bool, VALIDITY: int}[name]
+            kinds: dict[str, type[bool | int | str]] = {NAME: str, LIVE: bool, VALIDITY: int}
+            kind = kinds[name]
             if type(value) is not kind or type(rank) is not int or not 0 <= rank <= LAMPORT_MAX:
                 raise ValueError(f"the register {name}")
             register = Register(value, rank, self.numbers[writer], lamport, self.numbers[replica])
@@ -390,6 +403,11 @@ class Endpoint:
         return out
 
     def on_records(self, message: list[Any]) -> None:
+        """A page of one mailbox's records, checked and staged with our replica numbers.
+
+        Raises:
+            ValueError: Something in it is out of bounds; no record of the page was staged.
+        """
         from mailkeep.wire.registers import remap
 
         assert self.claim is not None
@@ -458,6 +476,7 @@ class Endpoint:
             self.say(frames.WANT, ids)
 
     def on_want(self, message: list[bytes]) -> None:
+        """Content ids that the peer lacks, at most WANT_PAGE; they are served in the order asked for."""
         if len(message) > WANT_PAGE or len(self.serving) > 4 * WINDOW:
             raise ValueError("more contents asked for than a window holds")
         for content_id in message:
@@ -530,17 +549,21 @@ class Endpoint:
         }
 
     def on_content(self, payload: bytes) -> None:
+        """A whole content: id (32 bytes), INTERNALDATE (8 bytes), then its bytes."""
         self.received.small(payload)
         self._came()
 
     def on_big(self, message: list[Any]) -> None:
+        """Id, INTERNALDATE and size in bytes of a content that follows in pieces."""
         self.received.begin(*message)
 
     def on_piece(self, payload: bytes) -> None:
+        """The next piece of the large content that is under way."""
         if self.received.piece(payload):
             self._came()
 
     def on_lack(self, message: list[Any]) -> None:
+        """The peer cannot send a content, and says why: reported here; its message waits for a later session."""
         content_id, why = message
         self.received.lacking(content_id)
         self.refused.append(
@@ -555,6 +578,7 @@ class Endpoint:
             self.contents_complete()
 
     def contents_complete(self) -> None:
+        """What was asked for has come and is durable, or the peer lacks it: go on."""
         raise NotImplementedError
 
 
@@ -584,6 +608,11 @@ class Received:
         return date
 
     def small(self, payload: bytes) -> None:
+        """Take in a whole content; durable, and noted in the index, after `settle`.
+
+        Raises:
+            RemoteProtocolError: It was not asked for, or its bytes are others; it was not kept.
+        """
         from hashlib import sha256
 
         content_id = payload[:32]
@@ -597,6 +626,12 @@ class Received:
         self._note(content_id, len(data), st.st_ino)
 
     def begin(self, content_id: bytes, date: int, size: int) -> None:
+        """Make ready for a large content of `size` bytes, less than SIZE_MAX; one at a time.
+
+        Raises:
+            ValueError: Another one is under way, or a number is out of bounds.
+            RemoteProtocolError: It was not asked for.
+        """
         if (
             self.writer is not None
             or type(size) is not int
@@ -624,6 +659,11 @@ class Received:
         return True
 
     def lacking(self, content_id: bytes) -> None:
+        """Wait for a content no longer.
+
+        Raises:
+            RemoteProtocolError: It was not asked for.
+        """
         self._take(content_id)
 
     def _note(self, content_id: bytes, size: int, ino: int) -> None:

@@ -307,7 +307,9 @@ class Apply:
         if box.no not in self._there:
             known = {
                 row[0]
-                for row in self.ledger.execute("SELECT base FROM record WHERE mailbox = ? AND sub != 0", (box.no,))
+                for row in self.ledger.execute(
+                    "SELECT base FROM record WHERE mailbox = ? AND sub != 0", (box.no,)
+                )
             }
             self._there[box.no] = []
             for at in (IN_NEW, IN_CUR):
@@ -518,7 +520,9 @@ class Apply:
             if at is not box or other is None or box.dir is None or other.dir is None:
                 continue
             with self.index.transaction():  # the inode tells after a crash whether it was done
-                self.index.meta["exchange"] = packb([box.no, box.dir, other.no, other.dir, self._inode(box.dir)])
+                self.index.meta["exchange"] = packb(
+                    [box.no, box.dir, other.no, other.dir, self._inode(box.dir)]
+                )
             fs.exchange(box.dir, other.dir, self.maildir.fd)
             self._finish_exchange()
             taken[box.dir], taken[other.dir] = box, other
@@ -659,7 +663,8 @@ class Apply:
             except OSError as err:
                 if err.errno in NO_ROOM:
                     raise
-                for gone in removed_here:  # delivered between look and removal: without its parts it would be hidden
+                # Delivered between look and removal: without its parts it would be hidden.
+                for gone in removed_here:
                     _mkdir(os.path.join(path, gone), self.maildir.fd)
                 return "it was deleted elsewhere, and new mail is in it"
         try:
