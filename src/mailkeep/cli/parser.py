@@ -20,7 +20,7 @@ SHELLS = ("bash", "zsh", "fish")
 LAYOUTS = ("auto", "maildir++", "fs")
 ENCODINGS = ("auto", "utf-7", "utf-8")
 DIRECTIONS = ("both", "pull", "push", "archive")
-ROLES = ("read", "append", "full")
+ROLES = ("read", "full")
 
 DESCRIPTION = """\
 Keeps Maildirs the same on several machines, and loses no mail.

@@ -589,6 +589,8 @@ class Received:
         self.endpoint = endpoint
         self.expected: dict[bytes, int] = {}
         self.batch: list[tuple[bytes, int, int]] = []
+        self.unsettled: set[bytes] = set()
+        """Contents of the batch: here, though the index does not say so yet."""
         self.bytes = self.total_bytes = self.count = 0
         self.writer: Any = None
 
@@ -596,7 +598,7 @@ class Received:
         """Note what is asked for: (number, content id, size, date); ids not asked for already."""
         out = []
         for _, content_id, _, date in page:
-            if content_id not in self.expected:
+            if content_id not in self.expected and content_id not in self.unsettled:
                 self.expected[content_id] = date
                 out.append(content_id)
         return out
@@ -668,6 +670,7 @@ class Received:
 
     def _note(self, content_id: bytes, size: int, ino: int) -> None:
         self.batch.append((content_id, size, ino))
+        self.unsettled.add(content_id)
         self.bytes += size
         self.total_bytes += size
         self.count += 1
@@ -688,6 +691,7 @@ class Received:
                 self.batch,
             )
         self.batch, self.bytes = [], 0
+        self.unsettled.clear()
         if store.progress is not None:
             store.progress("received", self.count)
 

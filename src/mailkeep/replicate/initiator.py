@@ -20,7 +20,7 @@ from mailkeep.domain.errors import (
 )
 from mailkeep.domain.record import LAMPORT_MAX
 from mailkeep.replicate.endpoint import Endpoint
-from mailkeep.replicate.view import APPEND, ARCHIVE, BOTH, FULL, PULL, PUSH, READ, View
+from mailkeep.replicate.view import ARCHIVE, BOTH, FULL, PULL, PUSH, READ, View
 from mailkeep.rules.identity import FIRST, Stale, stale
 from mailkeep.system import clock
 from mailkeep.wire import frames
@@ -470,4 +470,4 @@ def identity_of(initiator: Initiator, message: dict[str, Any]) -> tuple[bool, bo
     return stale(mine, theirs)
 
 
-__all__ = ["APPEND", "PULL", "Initiator", "Stale", "identity_of"]
+__all__ = ["PULL", "Initiator", "Stale", "identity_of"]

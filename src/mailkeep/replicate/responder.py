@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mailkeep.domain.errors import EXIT_DONE, EXIT_HELD, EXIT_SKIPPED, PeerUnavailable, RemoteProtocolError
 from mailkeep.replicate.endpoint import Endpoint
-from mailkeep.replicate.view import APPEND, FULL, PULL, PUSH, READ, View
+from mailkeep.replicate.view import FULL, PULL, PUSH, READ, View
 from mailkeep.rules.identity import FIRST, stale
 from mailkeep.system import clock
 from mailkeep.wire import frames
@@ -24,7 +24,7 @@ class Responder(Endpoint):
     """Answers one session.
 
     Attributes:
-        role: What the initiator may do here: read, append or full.
+        role: What the initiator may do here: read or full.
         outcome: What the commit did here, or None.
     """
 
@@ -299,4 +299,4 @@ class Responder(Endpoint):
         raise PeerUnavailable("the initiator closed the connection in mid-session")
 
 
-__all__ = ["APPEND", "Responder"]
+__all__ = ["Responder"]

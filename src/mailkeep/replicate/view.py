@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 BOTH, PULL, PUSH, ARCHIVE = "both", "pull", "push", "archive"
 DIRECTIONS = (BOTH, PULL, PUSH, ARCHIVE)
-READ, APPEND, FULL = "read", "append", "full"
-ROLES = (READ, APPEND, FULL)
+READ, FULL = "read", "full"
+ROLES = (READ, FULL)
 
 
 class View:

@@ -77,6 +77,7 @@ class Apply:
         self.tag = bytes(self.index.meta["store"])[:4].hex().encode()
         self.progress = progress
         self.report = Applied()
+        self._names: dict[tuple[str, bytes | None, int], tuple[int, bytes]] = {}
 
     def run(self) -> Applied:
         """Carry out everything that is marked. Durable on return; what had to wait stays marked."""
@@ -192,6 +193,13 @@ class Apply:
 
     def _name_for(self, record: Record, box: Mailbox) -> tuple[int, bytes]:
         """(sub, info) that show the record's flags."""
+        key = (record.flags, record.info, box.no)
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = self._make_name(record, box)
+        return name
+
+    def _make_name(self, record: Record, box: Mailbox) -> tuple[int, bytes]:
         assert box.dir is not None
         flags = unpack(record.flags)
         table = self.maildir.keywords(box.dir)
@@ -236,7 +244,8 @@ class Apply:
                 st = self._copy(content_id, record, box, name, directory)
         else:
             st = self._copy(content_id, record, box, name, directory)
-        self.vault.syncer.note(os.path.join(self.maildir.root, box.dir, SUBS[sub], name))
+        if not self.vault.syncer.whole:
+            self.vault.syncer.note(os.path.join(self.maildir.root, box.dir, SUBS[sub], name))
         record.sub, record.base, record.info, record.ino, record.ctime = sub, base, info, st.st_ino, None
 
     def _check(self, content_id: bytes) -> None:
