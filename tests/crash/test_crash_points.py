@@ -107,6 +107,23 @@ def mailboxes(base: Path) -> Pair:
 
 
 @story
+def swap(base: Path) -> Pair:
+    """Three mailboxes change names in a ring; each keeps its mail."""
+    a, b = Side(base, "a"), Side(base, "b")
+    names = (b".One", b".Two", b".Three")
+    for name in names:
+        a.mailbox(name)
+        a.deliver(name, b"born in " + name, "S")
+    a.create()
+    b.create()
+    settle(a, b)
+    for source, target in zip((*names, b".Spare"), (b".Spare", *names), strict=True):
+        os.rename(a.path(source), a.path(target))
+        a.scan()
+    return a, b
+
+
+@story
 def copies(base: Path) -> Pair:
     """The same without hard links: the vault holds copies."""
     from unittest import mock
