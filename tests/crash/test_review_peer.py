@@ -91,7 +91,7 @@ def test_a_batch_whose_sync_failed_is_not_noted_when_the_session_ends(
             sync(a, b)
     assert calls
     store = b.open()
-    assert store.index.execute("SELECT count(*) FROM content WHERE kept").fetchone()[0] == 0
+    assert store.index.value("SELECT count(*) FROM content WHERE kept") == 0
     store.close()
     settle(a, b)
     assert b.texts() == ["hello"]

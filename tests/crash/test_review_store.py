@@ -302,8 +302,8 @@ def test_keywords_that_could_not_be_read_are_not_overwritten(
         except OSError:
             pass
     maildir.close()
-    with open(a.path(b"dovecot-keywords"), "rb") as file:
-        assert file.read().startswith(b"0 $Forwarded\n1 $Junk\n")
+    with open(a.path(b"dovecot-keywords"), "rb") as keywords:
+        assert keywords.read().startswith(b"0 $Forwarded\n1 $Junk\n")
     assert not os.path.exists(a.path(b"dovecot-keywords.lock"))
 
 

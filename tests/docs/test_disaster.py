@@ -129,4 +129,4 @@ def test_the_vault_is_audited_without_mailkeep(pair: tuple[Machine, Machine]) ->
     file.chmod(0o600)
     file.write_bytes(file.read_bytes() + b"x")
     assert laptop.run(["/bin/sh", "-c", audit], status=None).returncode != 0
-    assert laptop.mailkeep("verify", status=4)
+    laptop.mailkeep("verify", status=4)

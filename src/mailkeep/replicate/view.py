@@ -56,7 +56,6 @@ class View:
 
 
 __all__ = [
-    "APPEND",
     "ARCHIVE",
     "BOTH",
     "DIRECTIONS",
