@@ -149,7 +149,7 @@ class Side:
                     contribution(store.ledger.content_id(r.content), r.copy, r.uid, r.flags) for r in rows
                 )
                 assert box.sum == total % MODULUS
-            live = store.index.execute("SELECT count(*) FROM record WHERE live").fetchone()[0]
+            live = store.index.value("SELECT count(*) FROM record WHERE live")
             assert live == len(self.files()), f"{self.name}: {live} live records, {len(self.files())} files"
             for (content_id,) in list(store.index.execute("SELECT id FROM content WHERE kept")):
                 assert hashlib.sha256(store.vault.read(bytes(content_id))).digest() == content_id
