@@ -99,6 +99,7 @@ def test_a_batch_whose_sync_failed_is_not_noted_when_the_session_ends(
 
 def test_a_content_that_could_not_come_once_comes_later(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     a, b = pair(tmp_path)
+
     def fails(self: Vault, content_id: bytes) -> int:
         raise OSError(5, "Input/output error")
 
