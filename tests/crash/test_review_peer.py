@@ -110,3 +110,40 @@ def test_a_content_that_could_not_come_once_comes_later(tmp_path: Path, monkeypa
             sync(first, second)
         settle(first, second)
         assert first.texts() == second.texts()
+
+
+def test_a_peer_that_claims_to_be_eons_ahead_is_refused(tmp_path: Path) -> None:
+    a, b = pair(tmp_path)
+    settle(a, b)
+    liar = a.open()
+    with liar.index.transaction():
+        liar.index.lamport = LAMPORT_MAX - 1
+        liar.index.stamp()
+    liar.close()
+    a.deliver(b"", b"two", "S")
+    with pytest.raises(RemoteProtocolError):
+        sync(a, b)
+    store = b.open()
+    assert store.index.lamport < 1000
+    store.close()
+    assert b.texts() == ["hello"]
+
+
+def test_no_peer_can_give_this_store_up(tmp_path: Path) -> None:
+    a, b = pair(tmp_path)
+    settle(a, b)
+    store = b.open()
+    ours = store.index.ids[store.index.me]
+    store.close()
+    hostile = a.open()
+    with hostile.index.transaction():
+        hostile.index.mark("forgotten", [hostile.index.number(ours)])
+    hostile.close()
+    a.deliver(b"", b"news", "S")
+    try:
+        sync(a, b)
+    except MailkeepError:
+        pass  # the one that gave us up may refuse us; we do not give ourselves up
+    store = b.open()
+    assert store.index.me not in store.index.forgotten | store.index.waived
+    store.close()

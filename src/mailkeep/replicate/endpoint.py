@@ -50,6 +50,8 @@ SIZE_MAX = 1 << 32
 """A message of 4 GiB or more is refused."""
 DATE_MAX = 1 << 33
 REPLICAS_MAX = 10_000
+LAMPORT_JUMP_MAX = 1 << 40
+"""How far a peer may be ahead, in transactions: else one lie would use up the numbers that all share."""
 MAILBOXES_MAX = 100_000
 
 
@@ -247,6 +249,8 @@ class Endpoint:
             type(v) is int and 0 <= v <= LAMPORT_MAX for v in (*message["vector"], message["lamport"])
         ):
             raise ValueError("lamports out of bounds")
+        if max(*message["vector"], message["lamport"]) > self.index.lamport + LAMPORT_JUMP_MAX:
+            raise ValueError("a lamport further ahead than any number of honest writes")
 
     def number_replicas(self, message: dict[str, Any]) -> None:
         """Give the peer's replicas numbers here. Writes new ones: belongs in a transaction."""

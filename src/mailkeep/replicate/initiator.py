@@ -19,7 +19,7 @@ from mailkeep.domain.errors import (
     printable,
 )
 from mailkeep.domain.record import LAMPORT_MAX
-from mailkeep.replicate.endpoint import Endpoint
+from mailkeep.replicate.endpoint import MAILBOXES_MAX, Endpoint
 from mailkeep.replicate.view import ARCHIVE, BOTH, FULL, PULL, PUSH, READ, View
 from mailkeep.rules.identity import FIRST, Stale, stale
 from mailkeep.system import clock
@@ -220,6 +220,8 @@ class Initiator(Endpoint):
 
     def on_digests(self, message: list[Any]) -> None:
         """Digest and UIDNEXT of each mailbox that the peer shows."""
+        if len(self.digests) + len(message) > MAILBOXES_MAX:
+            raise ValueError("too many mailboxes")
         for box_id, digest, uidnext in message:
             self._stage_box(box_id, None, uidnext, False)
             self.digests[box_id] = (digest, uidnext)

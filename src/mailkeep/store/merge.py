@@ -197,8 +197,9 @@ class Merge:
         for who, vector in (*claim.acks.items(), (claim.sender, claim.vector)):
             index.acknowledge(who, vector)
         index.mark("member", (*claim.members, claim.sender))
-        index.mark("waived", claim.waived)
-        index.mark("forgotten", claim.forgotten)
+        # Nobody but this store says that it was replaced (rules.identity) or gives it up.
+        index.mark("waived", [no for no in claim.waived if no != index.me])
+        index.mark("forgotten", [no for no in claim.forgotten if no != index.me])
         return self.outcome
 
     # --- mailboxes
