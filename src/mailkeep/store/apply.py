@@ -21,6 +21,7 @@ from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE
 from mailkeep.store.maildir import SUBS
 from mailkeep.store.vault import LINK, OBJECT_MODE, copy_bytes
 from mailkeep.system import fs
+from mailkeep.system.parallel import Share, workers
 from mailkeep.wire.layouts import MAILDIRPP, Unmappable
 from mailkeep.wire.maildirname import flags_of, inexpressible, info_for, split
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 BATCH = 2000
 """Files changed between two syncs; the crash test replays at most so many."""
+WORKERS_FROM = 500
+"""New messages of one mailbox from which on it pays to fork: a fork costs some milliseconds."""
 NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO))
 
 
@@ -111,12 +114,66 @@ class Apply:
                     break
                 after = page[-1].no
                 wanted = self._contents(no, page[0].no, after)
+                done.extend(self._linked_by_workers(page, box, wanted))
                 done.extend(self._one(record, box, *wanted[record.no]) for record in page)
                 if len(done) >= BATCH:
                     self._clear(done)
                     done = []
         if done:
             self._clear(done)
+
+    def _linked_by_workers(
+        self, page: list[Record], box: Mailbox, wanted: dict[int, tuple[bytes, int, int]]
+    ) -> list[tuple[object, ...]]:
+        """Let several processes make the files of many new messages; what they did is taken off the page.
+
+        Whatever is out of the ordinary stays on it, and is done one by one: a copy whose date may differ
+        from another's of the same content, a link that failed. A link made by a worker that then died is
+        recognised, as after a crash.
+        """
+        if len(page) < WORKERS_FROM or self.replay or self.vault.mode != LINK:
+            return []
+        assert box.dir is not None
+        copies: dict[int, int] = {}
+        for record in page:
+            copies[record.content] = copies.get(record.content, 0) + 1
+        fresh = [
+            record
+            for record in page
+            if record.live
+            and record.sub == NO_FILE
+            and record.hold is None
+            and wanted[record.no][2]
+            and copies[record.content] == 1
+        ]
+        if len(fresh) < WORKERS_FROM:
+            return []
+        for record in fresh:
+            self._name_for(record, box)  # may write dovecot-keywords: once, and here
+        for sub in SUBS[1:]:
+            self.maildir.open(box.dir, sub)
+
+        def work(record: Record) -> tuple[object, ...] | None:
+            try:
+                self._link(record, box, *wanted[record.no][:2])
+            except (OSError, DataError, _Waits):
+                return None
+            return (
+                record.sub,
+                record.base,
+                record.info,
+                record.ino,
+                record.mtime,
+                record.ctime,
+                0,
+                record.no,
+            )
+
+        results = [row for row in Share(work, fresh, workers()).results() if row is not None]
+        numbers = {row[-1] for row in results}
+        page[:] = [record for record in page if record.no not in numbers]
+        self.report.linked += len(results)
+        return results
 
     def _contents(self, mailbox: int, first: int, last: int) -> dict[int, tuple[bytes, int, int]]:
         return {
