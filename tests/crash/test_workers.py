@@ -34,9 +34,8 @@ def test_workers_put_every_message_in_place(tmp_path: Path, monkeypatch: MonkeyP
 
 def test_a_worker_that_dies_after_its_links_doubles_nothing(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr(apply, "WORKERS_FROM", 2)
-    real = parallel.Share
 
-    class Dying(real):
+    class Dying(parallel.Share):
         def results(self) -> list[Any]:
             out = super().results()
             return [row if n % 3 else None for n, row in enumerate(out)]
