@@ -60,7 +60,6 @@ def _serve(options: Options, wire: Wire) -> int:
         responder = Responder(store, dry=dry, role=options.role)
         responder.wire = wire
         responder.scan_problems = report.problems
-        wire.greet()
         while (frame := wire.next_frame()) is not None:
             responder._dispatch(*frame)
         os.set_blocking(0, False)

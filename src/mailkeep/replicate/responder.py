@@ -78,6 +78,8 @@ class Responder(Endpoint):
         Raises:
             PermissionDenied: The initiator's replica was given up here.
         """
+        if not self.wire.greeted_out:
+            self.wire.greet()  # only now: one answer, one round trip
         self.take_hello(message)
         index = self.index
         self.direction = message["direction"]

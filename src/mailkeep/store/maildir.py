@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SUBS = (b"", b"new", b"cur")
 """Directory of a file by the index's `sub` column: none, new, cur."""
 DEPTH_MAX = 60
+OPEN_MAX = 64
 KEYWORDS = b"dovecot-keywords"
 KEYWORDS_BYTES_MAX = 1 << 16
 PARTS = frozenset((b"cur", b"new", b"tmp"))
@@ -75,16 +76,18 @@ class Maildir:
             OSError: It is not there, not readable, or reached through a symbolic link.
         """
         key = (directory, sub)
-        fd = self._open.get(key)
+        fd = self._open.pop(key, None)
         if fd is None:
-            if len(self._open) >= 64:
-                self.close_directories()
+            if len(self._open) >= OPEN_MAX:
+                # The one that was asked for longest ago: a caller may still be using the latest few, and a
+                # number that is closed under it would soon be another mailbox's.
+                os.close(self._open.pop(next(iter(self._open))))
             path = os.path.join(directory, sub) if sub else directory
             fd = fs.open_directory(path or b".", self.fd)
             if os.fstat(fd).st_dev != self.device:
                 os.close(fd)
                 raise OSError(18, "it lies on another file system", path)
-            self._open[key] = fd
+        self._open[key] = fd
         return fd
 
     def report(self, where: bytes, why: str) -> None:
