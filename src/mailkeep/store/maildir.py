@@ -45,6 +45,7 @@ class Maildir:
 
         Raises:
             NoInput: There is no such directory.
+            PermissionDenied, StorageError: It cannot be opened.
         """
         self.root = root
         self.layout = layout
@@ -53,6 +54,8 @@ class Maildir:
             self.fd = fs.open_directory(root)
         except (FileNotFoundError, NotADirectoryError) as err:
             raise missing_root(root) from err
+        except OSError as err:
+            raise fs.explain(err, "the Maildir cannot be opened") from err
         self.device = os.fstat(self.fd).st_dev
         self._open: dict[tuple[bytes, bytes], int] = {}
         self._tables: dict[bytes, dict[str, str] | None] = {}
