@@ -154,6 +154,8 @@ class Scan:
         self.unread: list[tuple[Mailbox, int, bytes, bytes]] = []
         self.share: Share | None = None
         self.rewritten: set[int] = set()
+        self.grown = False
+        """Whether files that were young are so no more: noted even when nothing else is to be written."""
         self.learned: list[tuple[int, int, int]] = []
         """(ctime, young, record number) of files that a second look found unchanged."""
         self.stamps: dict[int, list[Stamp]] = {}
@@ -205,7 +207,16 @@ class Scan:
                     "SELECT no, base, sub FROM record WHERE mailbox = ? AND sub != 0", (no,)
                 )
             }
-        if self.batch or self.flag_changes or self.missing or gone or self.stamps or self.weak or self.unseen:
+        if (
+            self.batch
+            or self.flag_changes
+            or self.missing
+            or gone
+            or self.stamps
+            or self.weak
+            or self.unseen
+            or self.grown
+        ):
             self._finish(gone)
         if self.lost_objects:
             self._read_again()
@@ -418,8 +429,17 @@ class Scan:
             young = self.index.execute("SELECT 1 FROM record WHERE young AND young = 1 LIMIT 1").fetchone()
             if young:
                 self._now_ns = fs.now_of(self.state)
-        columns = "SELECT r.no, r.mailbox, r.sub, r.base, r.info, r.ino, r.mtime, r.ctime, c.size FROM record r JOIN content c ON c.no = r.content"
-        rows = list(self.index.execute(f"{columns} WHERE r.young AND r.young = 1 AND r.sub != 0"))
+        fields = (
+            "SELECT r.no, r.mailbox, r.sub, r.base, r.info, r.ino, r.mtime, r.ctime, c.size FROM record r"
+        )
+        join = "CROSS JOIN content c ON c.no = r.content"  # records first: the few that are asked for
+        columns = f"{fields} {join}"
+        rows = list(
+            self.index.execute(
+                f"{fields} INDEXED BY record_young {join} WHERE r.young AND r.young = 1 AND r.sub != 0"
+            )
+        )
+        young_ones = {row[0] for row in rows}
         last = self.index.value("SELECT max(no) FROM record")
         if last:
             start = int.from_bytes(clock.random_bytes(4), "big") % last
@@ -445,6 +465,7 @@ class Scan:
             else:
                 self._identify(box, sub, base, info, no)
         self.learned = [row for row in learned if row[1] == 0]
+        self.grown = any(row[2] in young_ones for row in self.learned)
 
     # --- files
 
