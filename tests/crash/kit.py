@@ -12,8 +12,9 @@ import apsw
 import pytest
 
 from mailkeep.replicate.channel import connect
-from mailkeep.replicate.initiator import Initiator, Stale
+from mailkeep.replicate.initiator import Initiator
 from mailkeep.replicate.responder import Responder
+from mailkeep.rules.identity import Stale
 from mailkeep.store import index as index_module
 from mailkeep.store.store import Store
 from mailkeep.system import fs, lock

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mailkeep.cli.look import Look
 from mailkeep.cli.run import Options, Output, Place, find, open_store, places
-from mailkeep.cli.sync import Target, _spawn, _why, target_of, view_of
+from mailkeep.cli.sync import Target, _spawn, _why, converse, target_of, view_of
 from mailkeep.domain.errors import (
     EXIT_BUSY,
     EXIT_FAULTS,
@@ -19,8 +19,8 @@ from mailkeep.domain.errors import (
     worst_exit_code,
 )
 from mailkeep.domain.names import BadMailboxName, MailboxName
-from mailkeep.replicate.channel import drive
-from mailkeep.replicate.initiator import Initiator, Stale
+from mailkeep.replicate.initiator import Initiator
+from mailkeep.rules.identity import Stale
 from mailkeep.store.maildir import Maildir
 from mailkeep.store.vault import COPY
 from mailkeep.wire.frames import Wire
@@ -270,15 +270,7 @@ def _session(place: Place, target: Target) -> list[MailboxName]:
             )
             asking.start()
             try:
-                drive(
-                    asking,
-                    child.stdout,
-                    child.stdin,
-                    timeout_seconds=target.timeout,
-                    until=lambda: asking.finished,
-                )
-                if not asking.finished:
-                    asking.closed()
+                converse(asking, child, target)
             except PeerUnavailable as err:
                 raise _why(err, child, target) from err
             return asking.peer_names()

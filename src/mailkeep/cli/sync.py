@@ -167,8 +167,7 @@ class Run:
         except OSError:
             pass  # it is gone already; what it said, and its exit status, tell why
         out.clear()
-        from mailkeep.replicate.channel import drive  # loaded while the peer starts
-        from mailkeep.replicate.initiator import Initiator
+        from mailkeep.replicate.initiator import Initiator  # loaded while the peer starts
 
         try:
             self.store = store = open_store(place, dry=options.dry, lock=lock)
@@ -185,15 +184,7 @@ class Run:
             )  # fmt: skip
             initiator.start()
             try:
-                drive(
-                    initiator,
-                    child.stdout,
-                    child.stdin,
-                    timeout_seconds=target.timeout,
-                    until=lambda: initiator.finished,
-                )
-                if not initiator.finished:
-                    initiator.closed()
+                converse(initiator, child, target)
             except BaseException:
                 initiator.received.abandon()
                 if initiator.outcome is not None and not options.dry:
@@ -336,6 +327,25 @@ def _alarms(store: Store) -> bool:
     from mailkeep.store.holds import alarms
 
     return alarms(store.ledger)
+
+
+def converse(initiator: Initiator, child: Child, target: Target) -> None:
+    """Have the session with a peer that was started.
+
+    Raises:
+        MailkeepError: It did not come to its end; what was committed stays.
+    """
+    from mailkeep.replicate.channel import drive
+
+    drive(
+        initiator,
+        child.stdout,
+        child.stdin,
+        timeout_seconds=target.timeout,
+        until=lambda: initiator.finished,
+    )
+    if not initiator.finished:
+        initiator.closed()
 
 
 def _spawn(target: Target) -> Child:

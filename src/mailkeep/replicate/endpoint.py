@@ -25,7 +25,7 @@ from msgpack import packb, unpackb
 from mailkeep.domain.errors import DataError, InternalError, MailkeepError, RemoteProtocolError, printable
 from mailkeep.domain.record import COPY_MAX, LAMPORT_MAX, LIVE, NAME, UID_MAX, VALIDITY, Register
 from mailkeep.replicate.view import View
-from mailkeep.rules.identity import FIRST, Side
+from mailkeep.rules.identity import Side
 from mailkeep.system import fs
 from mailkeep.wire import frames
 
@@ -706,6 +706,3 @@ class Received:
             self.writer = None
         if not self.endpoint.store.vault.syncer.failed:
             self.settle()
-
-
-FIRST_TOKENS = (FIRST,)

@@ -21,7 +21,7 @@ from mailkeep.domain.errors import (
 from mailkeep.domain.record import LAMPORT_MAX
 from mailkeep.replicate.endpoint import MAILBOXES_MAX, Endpoint
 from mailkeep.replicate.view import ARCHIVE, BOTH, FULL, PULL, PUSH, READ, View
-from mailkeep.rules.identity import FIRST, Stale, stale
+from mailkeep.rules.identity import FIRST, Stale
 from mailkeep.system import clock
 from mailkeep.wire import frames
 
@@ -462,14 +462,3 @@ class Initiator(Endpoint):
             untouched="what was committed is whole on both sides; contents that arrived stay",
             hint="run the same command again: it goes on where this one stopped",
         )
-
-
-def identity_of(initiator: Initiator, message: dict[str, Any]) -> tuple[bool, bool]:
-    """Whether the initiator, the responder, is stale, as the initiator sees it (tests)."""
-    rid = message["ids"][message["me"] - 1]
-    mine = initiator.side(None, initiator.index.tokens(initiator.index.numbers.get(rid, 0)).values(), rid)
-    theirs = initiator.side(message, [FIRST], initiator.index.ids[initiator.index.me])
-    return stale(mine, theirs)
-
-
-__all__ = ["PULL", "Initiator", "Stale", "identity_of"]

@@ -19,7 +19,7 @@ from mailkeep.domain.flags import OLD, SYSTEM, unpack
 from mailkeep.domain.names import MailboxName
 from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE
 from mailkeep.store.maildir import SUBS
-from mailkeep.store.vault import LINK, OBJECT_MODE, copy_bytes
+from mailkeep.store.vault import LINK, OBJECT_MODE, copy_bytes, hash_of
 from mailkeep.system import fs
 from mailkeep.system.parallel import Share, workers
 from mailkeep.wire.layouts import MAILDIRPP, Unmappable
@@ -310,7 +310,7 @@ class Apply:
 
         fd = self.vault.open(content_id)
         try:
-            if _hash(fd) != content_id:
+            if hash_of(fd) != content_id:
                 raise damaged(content_id)
         except OSError as err:
             raise damaged(content_id) from err  # one unreadable object must not stop the others
@@ -491,7 +491,7 @@ class Apply:
             for path in (os.path.join(self.trash, name), self.vault.path(content_id)):
                 fd = os.open(path, fs.O_READ)
                 try:
-                    if _hash(fd) != content_id:
+                    if hash_of(fd) != content_id:
                         return False
                 finally:
                     os.close(fd)
@@ -751,20 +751,11 @@ def _holds(name: bytes, directory: int, content_id: bytes) -> bool:
     except OSError:
         return False
     try:
-        return stat.S_ISREG(os.fstat(fd).st_mode) and _hash(fd) == content_id
+        return stat.S_ISREG(os.fstat(fd).st_mode) and hash_of(fd) == content_id
     except OSError:
         return False
     finally:
         os.close(fd)
-
-
-def _hash(fd: int) -> bytes:
-    from hashlib import sha256
-
-    hashed = sha256()
-    while chunk := os.read(fd, fs.READ_BYTES):
-        hashed.update(chunk)
-    return hashed.digest()
 
 
 def _is_aside(name: bytes) -> bool:

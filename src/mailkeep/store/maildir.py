@@ -13,7 +13,7 @@ from mailkeep.domain.errors import printable
 from mailkeep.store.gate import missing_root
 from mailkeep.system import fs
 from mailkeep.wire import dovecotkeywords
-from mailkeep.wire.layouts import FS
+from mailkeep.wire.layouts import FS, MAILDIR_PARTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ DEPTH_MAX = 60
 OPEN_MAX = 64
 KEYWORDS = b"dovecot-keywords"
 KEYWORDS_BYTES_MAX = 1 << 16
-PARTS = frozenset((b"cur", b"new", b"tmp"))
 
 
 class Maildir:
@@ -159,7 +158,7 @@ class Maildir:
 
     def _may_be_mailbox(self, name: bytes) -> bool:
         if self.layout.kind == FS:
-            return name[:1] != b"." and name not in PARTS
+            return name[:1] != b"." and name not in MAILDIR_PARTS
         return name[:1] == b"." and name not in (b".", b"..")
 
     def _is_mailbox(self, path: bytes) -> bool:

@@ -7,7 +7,6 @@ directory that changed since the last scan is not yet known to be wrong, and is 
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import apsw
@@ -20,7 +19,7 @@ from mailkeep.store.gate import INDEX
 from mailkeep.store.index import Index
 from mailkeep.store.ledger import NO_FILE, Ledger
 from mailkeep.store.maildir import SUBS, Maildir
-from mailkeep.store.vault import LINK
+from mailkeep.store.vault import LINK, hash_of
 from mailkeep.system import fs
 from mailkeep.wire.layouts import Layout
 
@@ -182,7 +181,7 @@ class Verification:
             st = os.fstat(fd)
             if not fs.is_regular(st) or st.st_size != size:
                 self._fault("content", name, f"the vault's object has {st.st_size:,} bytes, not {size:,}")
-            elif not self.quick and _hash(fd) != content_id:
+            elif not self.quick and hash_of(fd) != content_id:
                 self._fault(
                     "content",
                     name,
@@ -317,7 +316,7 @@ class Verification:
                 return  # one file with the vault's object, which was hashed
             if (st.st_ino, st.st_size, st.st_mtime_ns) != (ino, size, mtime):
                 self.counted["unscanned"] += 1  # written to, or replaced: the next scan sees to it
-            elif not self.quick and _hash(fd) != content_id:
+            elif not self.quick and hash_of(fd) != content_id:
                 self._fault(
                     "file", where, "its bytes are not those that were indexed, though size and time say so"
                 )
@@ -327,10 +326,3 @@ class Verification:
             self._fault("file", where, f"cannot be read: {os.strerror(err.errno or 5)}")
         finally:
             os.close(fd)
-
-
-def _hash(fd: int) -> bytes:
-    hashed = sha256()
-    while chunk := os.read(fd, fs.READ_BYTES):
-        hashed.update(chunk)
-    return hashed.digest()
