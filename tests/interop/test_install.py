@@ -58,7 +58,16 @@ def assert_does_the_main_job(home: Home) -> None:
 
 def test_the_package_has_all_that_the_command_needs(tmp_path: Path) -> None:
     """Without the network: the wheel, put beside the packages that these tests run with."""
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-index", "--no-deps"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "-q",
+        "--no-index",
+        "--no-deps",
+    ]
     target = tmp_path / "installed"
     subprocess.run(
         [*pip, "--no-build-isolation", "--target", target, sources(tmp_path)],

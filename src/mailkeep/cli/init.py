@@ -167,16 +167,12 @@ def make(
     limits = limits_of(place.settings.guard) if place.settings is not None else None
     store = Store.create(place.root, place.state, found.layout, limits, adopt=adopt)
     try:
-        if not quiet and not output.quiet and not output.as_json:
-            import sys
-
-            if sys.stderr.isatty():
-                from mailkeep.cli.progress import Progress
-
-                store.progress = Progress()
-        report = store.scan()
-        if store.progress is not None:
-            store.progress.end()  # type: ignore[attr-defined]
+        store.progress = shown = None if quiet else output.progress()
+        try:
+            report = store.scan()
+        finally:
+            if shown is not None:
+                shown.end()
         store.bump()
         store.end_run("init", None, EXIT_DONE, {"added": report.added})
         mailboxes = len(store.ledger.alive())

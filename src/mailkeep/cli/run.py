@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from mailkeep.cli.progress import Progress
     from mailkeep.store.store import Store
     from mailkeep.system.lock import Lock
     from mailkeep.wire.config import GuardSettings, Settings, StoreSettings
@@ -66,6 +67,14 @@ class Output:
     def error(self, err: MailkeepError) -> None:
         """An error that does not end the command; said with -q too."""
         print(describe(err), file=sys.stderr)
+
+    def progress(self) -> Progress | None:
+        """A line of progress, where somebody sits at a terminal and wants to see it; end it."""
+        if self.quiet or self.as_json or not sys.stderr.isatty():
+            return None
+        from mailkeep.cli.progress import Progress
+
+        return Progress()
 
     def result(self, value: dict[str, Any]) -> None:
         """The whole result, with --json."""

@@ -30,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from mailkeep.cli.progress import Progress
     from mailkeep.replicate.initiator import Initiator
     from mailkeep.replicate.view import View
     from mailkeep.store.scan import Report
@@ -108,7 +109,7 @@ class Run:
         self.opened = False
         self.problems: list[tuple[str, str]] = []
         self.scan_counts: dict[str, int] = {}
-        self.progress: Any = None
+        self.progress: Progress | None = None
 
     def session(self, target: Target) -> dict[str, Any]:
         """One session, begun again when the peer is busy or this store has to take a new id."""
@@ -172,7 +173,7 @@ class Run:
         try:
             self.store = store = open_store(place, dry=options.dry, lock=lock)
             self.opened = True
-            self._show_progress(store)
+            store.progress = self.progress = self.output.progress()
             began = clock.monotonic()
             report = store.scan()
             self._scanned(report)
@@ -197,13 +198,6 @@ class Run:
             raise _why(err, child, target) from err
         finally:
             child.end(patience)
-
-    def _show_progress(self, store: Store) -> None:
-        if not self.options.quiet and not self.options.json and sys.stderr.isatty():
-            from mailkeep.cli.progress import Progress
-
-            self.progress = Progress()
-            store.progress = self.progress
 
     def _scanned(self, report: Report) -> None:
         for name in ("added", "flagged", "expunged", "held", "put_back", "unknown"):

@@ -9,8 +9,6 @@ from mailkeep.wire.units import format_count, format_duration, format_size
 
 def verify(options: Options) -> int:
     """Verify one store; exit status 4 when anything is wrong."""
-    import sys
-
     from mailkeep.store.gate import take_lock
     from mailkeep.store.verify import Verification
     from mailkeep.system import clock
@@ -20,14 +18,11 @@ def verify(options: Options) -> int:
     began = clock.monotonic()
     lock = take_lock(place.root, place.state, options.wait)
     try:
-        shown = None
-        if not output.quiet and not output.as_json and sys.stderr.isatty():
-            from mailkeep.cli.progress import Progress
-
-            shown = Progress()
+        shown = output.progress()
         work = Verification(place.root, place.state, quick=options.args.quick, progress=shown)
         if shown is not None:
-            shown.totals = work.totals()
+            for what, count in work.totals().items():
+                shown.expect(what, count)
         try:
             work.run()
         finally:

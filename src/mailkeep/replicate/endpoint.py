@@ -89,7 +89,9 @@ class Endpoint:
         self.since = 0
         self.snapshot_seq = self.index.seq
         self.received = Received(self)
-        self.sent_contents = 0
+        self.sent_contents = self.sent_size = 0
+        self.offered = (0, 0)
+        """Live messages, and their bytes, in the news that were sent: counted for somebody who watches."""
         self._wanted_after = 0
         self._outstanding = 0
         self._more_wanted = False
@@ -330,6 +332,9 @@ class Endpoint:
         for box, page in news.news(self.ledger, seen, self.since):
             if self.view.shows(box):
                 self.say(frames.RECORDS, [box.id, page])
+                if self.store.progress is not None:
+                    sizes = [int(str(row[5])) for row in page if row[2]]
+                    self.offered = (self.offered[0] + len(sizes), self.offered[1] + sum(sizes))
                 yield
 
     def _send_box(self, box: Mailbox, *, whole: bool = False) -> None:
@@ -461,6 +466,8 @@ class Endpoint:
     def begin_wanting(self) -> None:
         """Look through what is staged, from its start, for contents that are neither here nor asked for."""
         self.received.settle()
+        if self.store.progress is not None and self.stage is not None:
+            self.store.progress.expect("received", *self.stage.to_come())
         self._more_wanted, self._wanted_after = True, 0
         self._want_again()
 
@@ -520,7 +527,7 @@ class Endpoint:
             self.say(frames.LACK, [content_id, "it is damaged in the vault"])
             return
         self.wire.send(frames.CONTENT, b"%b%b%b" % (content_id, date.to_bytes(8, "big", signed=True), data))
-        self.sent_contents += 1
+        self._sent(size)
 
     def _pieces(self, content_id: bytes, fd: int, size: int, date: int) -> Iterator[None]:
         """A large content; the reader checks the hash at its end."""
@@ -536,7 +543,13 @@ class Endpoint:
                 yield
         finally:
             os.close(fd)
+        self._sent(size)
+
+    def _sent(self, size: int) -> None:
         self.sent_contents += 1
+        self.sent_size += size
+        if self.store.progress is not None:
+            self.store.progress("sent", self.sent_contents, self.sent_size)
 
     def _may_see(self, content_ids: list[bytes]) -> dict[bytes, int]:
         """INTERNALDATE by content id, for those that a live record in a mailbox shown to the peer refers to."""
@@ -655,6 +668,8 @@ class Received:
         try:
             writer.write(data)
             if writer.left:
+                if (watch := self.endpoint.store.progress) is not None:
+                    watch("received", self.count, self.total_bytes + writer.size - writer.left)
                 return False
             size = os.fstat(writer.fd).st_size
             st = writer.finish()
@@ -678,6 +693,8 @@ class Received:
         self.bytes += size
         self.total_bytes += size
         self.count += 1
+        if (watch := self.endpoint.store.progress) is not None:
+            watch("received", self.count, self.total_bytes)
         if len(self.batch) >= BATCH_FILES or self.bytes >= BATCH_BYTES:
             self.settle()
 
@@ -696,8 +713,6 @@ class Received:
             )
         self.batch, self.bytes = [], 0
         self.unsettled.clear()
-        if store.progress is not None:
-            store.progress("received", self.count)
 
     def abandon(self) -> None:
         """The session is cut: keep what is whole."""

@@ -39,6 +39,9 @@ TOKENS_MAX = 100
 SUSPICIOUS_ABOVE, SUSPICIOUS_SHARE = 20, 0.5
 """A one-way run whose source has less than half of the target's messages is refused above this many."""
 
+FEW_SHARE = 0.1
+"""A peer with so few messages, beside those it is told of, lacks about all of them: so it is known what remains."""
+
 
 class Initiator(Endpoint):
     """Drives one session.
@@ -242,6 +245,8 @@ class Initiator(Endpoint):
     def _end_news(self, compare: list[bytes]) -> Iterator[None]:
         self.say(frames.COMPARE, compare)
         self.say(frames.END_NEWS, None)
+        if self.store.progress is not None and self.counts[1] < self.offered[0] * FEW_SHARE:
+            self.store.progress.expect("sent", *self.offered)
         yield
 
     def _to_compare(self) -> list[bytes]:

@@ -27,8 +27,7 @@ from mailkeep.wire.maildirname import flags_of, inexpressible, info_for, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from mailkeep.domain.progress import Watch
     from mailkeep.store.ledger import Ledger, Mailbox, Record
     from mailkeep.store.maildir import Maildir
     from mailkeep.store.vault import Vault
@@ -62,7 +61,7 @@ class Apply:
         *,
         hashed_after: int,
         replay: bool = False,
-        progress: Callable[[str, int], None] | None = None,
+        progress: Watch | None = None,
     ) -> None:
         """Prepare.
 
@@ -98,6 +97,9 @@ class Apply:
     def _files(self) -> None:
         boxes = [no for (no,) in self.ledger.execute("SELECT DISTINCT mailbox FROM record WHERE todo")]
         done: list[tuple[object, ...]] = []
+        if self.progress is not None and boxes:
+            fresh = "SELECT count(*) FROM record WHERE todo AND live AND sub = 0"
+            self.progress.expect("written", self.index.value(fresh))
         for no in boxes:
             box = self.ledger.boxes[no]
             if box.dir is None:

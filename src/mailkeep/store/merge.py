@@ -131,6 +131,15 @@ class Stage:
             )
         )
 
+    def to_come(self) -> tuple[int, int]:
+        """How many contents `lacking` gives in all, and their bytes; one of several mailboxes counts once."""
+        row = self.execute(
+            "SELECT count(*), coalesce(sum(size), 0) FROM (SELECT s.content, max(s.size) AS size FROM in_record s"
+            " LEFT JOIN content c ON c.id = s.content WHERE s.live AND (c.no IS NULL OR NOT c.kept) GROUP BY s.content)"
+        ).fetchone()
+        assert row is not None, "a query that always has a row"
+        return int(row[0]), int(row[1])
+
     def counts(self) -> tuple[int, int]:
         """Staged live records and tombstones."""
         live = int(self.ledger.index.value("SELECT coalesce(sum(live), 0) FROM in_record"))

@@ -26,8 +26,7 @@ from mailkeep.wire.maildirname import INFO, flags_of, inexpressible, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from mailkeep.domain.progress import Watch
     from mailkeep.rules.guard import Limits
     from mailkeep.store.ledger import Ledger, Mailbox, Record
     from mailkeep.store.maildir import Maildir, Stamp
@@ -124,7 +123,7 @@ class Scan:
         granularity_ns: int,
         believe_absence: bool = True,
         dry: bool = False,
-        progress: Callable[[str, int], None] | None = None,
+        progress: Watch | None = None,
     ) -> None:
         """Prepare.
 
@@ -133,7 +132,7 @@ class Scan:
             granularity_ns: Of that clock, as measured.
             believe_absence: False when Maildir or index came from a backup: what is missing is put back.
             dry: Look only: the vault takes nothing in.
-            progress: Called with a word and a count now and then.
+            progress: Is told now and then how many files were read.
         """
         self.ledger, self.index, self.maildir, self.vault, self.limits = (
             ledger,
@@ -193,6 +192,8 @@ class Scan:
         wanted = self._changed(gone)
         if wanted:
             self._let_settle()
+        if self.weak and self.progress is not None:
+            self.progress.expect("read", self._to_read(wanted))
         for box, stamps in wanted:
             self._list(box, stamps)
             if len(self.batch) + len(self.flag_changes) >= BATCH:
@@ -223,6 +224,18 @@ class Scan:
         self.report.problems += self.maildir.problems
         self.maildir.problems = []
         return self.report
+
+    def _to_read(self, wanted: list[tuple[Mailbox, list[Stamp]]]) -> int:
+        """How many files the first index has before it, for somebody who watches; a mistake does no harm."""
+        count = 0
+        for box, _ in wanted:
+            for sub in SUBS[1:]:
+                try:
+                    with self.maildir.listing(box.dir or b"", sub) as entries:
+                        count += sum(1 for _ in entries)
+                except OSError:
+                    continue  # it is said when it is listed
+        return count
 
     def _let_settle(self) -> None:
         """Wait, once and briefly, until what changed is older than a tick of the file system's clock."""

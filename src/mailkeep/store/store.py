@@ -28,8 +28,7 @@ from mailkeep.wire.layouts import Layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from mailkeep.domain.progress import Watch
     from mailkeep.store.apply import Applied
 
 
@@ -51,7 +50,7 @@ class Store:
         self.bumped = False
         self.dry = False
         self.began = clock.now()
-        self.progress: Callable[[str, int], None] | None = None
+        self.progress: Watch | None = None
         self.first_content = index.value("SELECT coalesce(max(no), 0) FROM content")
 
     # --- opening and closing

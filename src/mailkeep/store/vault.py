@@ -221,6 +221,7 @@ class Writer:
 
         self.path = vault._place(content_id)
         self.vault, self.content_id, self.date, self.left = vault, content_id, date, size
+        self.size = size
         self.hash = sha256()
         try:
             self.fd = os.open(self.path, fs.O_CREATE, OBJECT_MODE)

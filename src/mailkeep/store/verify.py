@@ -24,8 +24,7 @@ from mailkeep.system import fs
 from mailkeep.wire.layouts import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from mailkeep.domain.progress import Watch
     from mailkeep.store.ledger import Mailbox
 
 FAULTS_MAX = 1000
@@ -47,10 +46,10 @@ class Verification:
         state: bytes,
         *,
         quick: bool = False,
-        progress: Callable[[str, int], None] | None = None,
+        progress: Watch | None = None,
     ) -> None:
         self.root, self.state, self.quick = root, state, quick
-        self.progress = progress or (lambda what, count: None)
+        self.progress = progress
         self.index = Index.open(os.fsdecode(os.path.join(state, INDEX)))
         self.ledger = Ledger(self.index)
         self.maildir = Maildir(root, Layout.parse(self.index.meta["layout"]))
@@ -152,7 +151,8 @@ class Verification:
             known += 1
             self.counted["contents"] += 1
             self._content(bytes(content_id), size)
-            self.progress("checked in the vault", self.counted["contents"])
+            if self.progress is not None:
+                self.progress("checked in the vault", self.counted["contents"])
         lacking = self.index.execute(
             "SELECT count(*) FROM record r JOIN content c ON c.no = r.content WHERE r.live AND NOT c.kept"
         ).get
@@ -276,7 +276,8 @@ class Verification:
                 size,
                 settled and not todo,
             )
-            self.progress("compared", self.counted["files"])
+            if self.progress is not None:
+                self.progress("compared", self.counted["files"])
 
     def _file(
         self,
