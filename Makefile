@@ -11,7 +11,7 @@ MAKEFLAGS += --no-print-directory
 export PYTHON ?=
 
 # What the tests and the benchmarks use of Debian's. The demo needs nothing of it.
-TEST_PACKAGES := openssh-server openssh-client notmuch mutt strace man-db pipx
+TEST_PACKAGES := openssh-server openssh-client notmuch mutt strace man-db pipx zsh fish
 BENCH_PACKAGES := isync interimap unison rsync
 
 PY := .venv/bin/python -bb

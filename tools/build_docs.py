@@ -30,6 +30,50 @@ ROOT = Path(__file__).resolve().parents[1]
 MAN = ROOT / "docs" / "man"
 COMPLETION = ROOT / "src" / "mailkeep" / "data" / "completion"
 DIRECTORIES = frozenset(("MAILDIR", "DIR"))
+STORES = {"bash": "_mailkeep_stores", "zsh": "_mailkeep_stores", "fish": "(_mailkeep_stores)"}
+PEERS = {"bash": "_mailkeep_peers", "zsh": "_mailkeep_peers", "fish": "(_mailkeep_peers)"}
+PREAMBLE = {
+    "bash": """
+_mailkeep_stores() {
+  compgen -W "$(mailkeep config names stores 2>/dev/null)" -- "$1"
+}
+
+_mailkeep_peers() {
+  local at store=()
+  for ((at = 1; at < COMP_CWORD; at++)); do
+    [[ "${COMP_WORDS[at]}" == --store ]] && store=(--store "${COMP_WORDS[at + 1]}")
+  done
+  compgen -W "$(mailkeep config names peers "${store[@]}" 2>/dev/null)" -- "$1"
+}
+""",
+    "zsh": """
+_mailkeep_stores() {
+  compadd -- ${(f)"$(mailkeep config names stores 2>/dev/null)"}
+}
+
+_mailkeep_peers() {
+  local -a store
+  local at=${words[(I)--store]}
+  (( at > 0 && at < CURRENT - 1 )) && store=(--store ${words[at + 1]})
+  compadd -- ${(f)"$(mailkeep config names peers $store 2>/dev/null)"} || _files
+}
+""",
+    "fish": """
+function _mailkeep_stores
+    mailkeep config names stores 2>/dev/null
+end
+
+function _mailkeep_peers
+    set -l words (commandline -opc)
+    set -l store
+    if set -l at (contains -i -- --store $words); and test $at -lt (count $words)
+        set store --store $words[(math $at + 1)]
+    end
+    mailkeep config names peers $store 2>/dev/null
+end
+""",
+}
+"""Shell functions that print the names of the configuration; the peers are those of the store that was named."""
 INSTALL = {
     "bash": 'eval "$(mailkeep completion bash)" in ~/.bashrc',
     "zsh": "mailkeep completion zsh > a file _mailkeep in a directory of $fpath",
@@ -197,7 +241,7 @@ def completions() -> dict[Path, str]:
     _prepare(top)
     out = {}
     for shell, file in FILES.items():
-        text = shtab.complete(copy.deepcopy(top), shell)
+        text = shtab.complete(copy.deepcopy(top), shell, preamble=PREAMBLE[shell])
         lines = text.split("\n")
         first = lines[0] if lines[0].startswith("#compdef") else None
         body = [line for line in lines if not line.startswith("#")]
@@ -211,10 +255,14 @@ def completions() -> dict[Path, str]:
 
 
 def _prepare(of: Parser) -> None:
-    """Directories are completed as such; descriptions are one line."""
+    """Directories and the names of the configuration are completed as such; descriptions are one line."""
     for action in of._actions:
         if str(action.metavar) in DIRECTORIES:
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+        elif "--store" in action.option_strings:
+            action.complete = STORES  # type: ignore[attr-defined]
+        elif str(action.metavar) == "PEER":
+            action.complete = PEERS  # type: ignore[attr-defined]
     for name, child in children(of).items():
         child.description = summary(of, name)
         _prepare(child)

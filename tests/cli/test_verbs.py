@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -131,6 +132,52 @@ def test_bash_completes_verbs_and_options(here: Machine) -> None:
         ["bash", "-c", script + ask], capture_output=True, text=True, timeout=30, check=True
     )
     assert done.stdout.split() == ["verify"]
+
+
+def asked(shell: str, words: list[str], script: Path, here: Machine) -> list[str]:
+    """What a shell offers for the last of these words."""
+    at, line = len(words) - 1, shlex.join(words) + (" " if not words[-1] else "")
+    if not words[-1]:
+        line = shlex.join(words[:-1]) + " "
+    if shell == "bash":
+        text = f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={at}; _shtab_mailkeep mailkeep {shlex.quote(words[-1])} x"
+        argv = ["bash", "-c", f'. {script}; {text}; printf "%s\\n" "${{COMPREPLY[@]}}"']
+    elif shell == "fish":
+        argv = ["fish", "--no-config", "-c", f"source {script}; complete -C {shlex.quote(line)}"]
+    else:  # its completion runs in the line editor alone: the function that it calls there, with its words
+        stubs = "compdef() { : }; _arguments() { : }; compadd() { shift; print -l -- $@ }; _files() { : }"
+        name = "_mailkeep_stores" if words[-2] == "--store" else "_mailkeep_peers"
+        argv = ["zsh", "-fc", f"{stubs}; . {script}; words=({shlex.join(words)}); CURRENT={at + 1}; {name}"]
+    environment = here.environment(PATH=f"{here.home}/bin:{os.environ['PATH']}")
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == "", done
+    return sorted(line.split("\t")[0] for line in done.stdout.splitlines() if line)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_names_of_the_configuration_are_completed(here: Machine, shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} here")
+    here.config.parent.mkdir(parents=True)
+    here.config.write_text(
+        "[stores.mail]\npath = '/m'\ndefault = true\npeers.server.path = '/s'\npeers.stick.path = '/t'\n"
+        "[stores.lists]\npath = '/l'\npeers.attic.path = '/a'\n"
+    )
+    command = here.home / "bin/mailkeep"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m mailkeep "$@"\n')
+    command.chmod(0o700)
+    script = tmp_path / "completion"
+    script.write_text(here.ok("completion", shell).out)
+    assert asked(shell, ["mailkeep", "sync", ""], script, here) == ["server", "stick"]
+    assert asked(shell, ["mailkeep", "sync", "--store", ""], script, here) == ["lists", "mail"]
+    assert asked(shell, ["mailkeep", "peer", "show", "--store", "lists", ""], script, here) == ["attic"]
+    assert here.ok("config", "names", "stores", "--json").json["names"] == ["mail", "lists"]
+
+
+def test_no_name_is_offered_where_there_is_no_configuration(here: Machine) -> None:
+    assert here.ok("config", "names", "stores").out == ""
+    assert here.run("config", "names", "peers").code == 78
 
 
 # --- status, log, holds

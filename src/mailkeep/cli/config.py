@@ -61,6 +61,20 @@ def path(options: Options) -> int:
     return EXIT_DONE
 
 
+def names(options: Options) -> int:
+    """Names of stores, or of a store's peers."""
+    from mailkeep.system.configfile import load_settings
+
+    output = Output(options)
+    settings = load_settings(places())
+    found = list(settings.stores if options.args.of == "stores" else settings.store(options.store).peers)
+    if not options.json:
+        for name in found:
+            print(name)  # with -q too: it is what was asked for
+    output.result({"exit": EXIT_DONE, "names": found})
+    return EXIT_DONE
+
+
 def _short(source: str, file: str) -> str:
     return source.replace(file, "config.toml")
 

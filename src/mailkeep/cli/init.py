@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mailkeep.cli.run import Options, Output, Place, default_state, find, limits_of, places
+from mailkeep.cli.run import Options, Output, Place, default_state, find, limits_of, open_store, places
 from mailkeep.domain.errors import EXIT_DONE, EXIT_SKIPPED, NoInput, UsageError, printable
 
 TYPE_CHECKING = False
@@ -73,6 +73,8 @@ def _again(place: Place, output: Output, *, adopt: bool, force: bool) -> dict[st
     with Look(place) as look:
         trouble, messages = look.trouble, look.messages
     limits = limits_of(place.settings.guard) if place.settings is not None else None
+    if trouble is None and adopt:
+        return _renewed(place, output)
     if trouble is None:
         output.say(f"{printable(place.root)} is a store already; mailkeep status shows it")
         return _described(place, 0, [], adopted=False)
@@ -98,6 +100,23 @@ def _again(place: Place, output: Output, *, adopt: bool, force: bool) -> dict[st
         " peers see a new replica, and the next session with each compares everything"
     )
     return _described(place, report.added, report.problems, adopted=True, put_back=report.put_back)
+
+
+def _renewed(place: Place, output: Output) -> dict[str, Any]:
+    """A store in which nothing is wrong takes a new replica id: its peers gave the old one up."""
+    store = open_store(place)
+    try:
+        with store.index.transaction():
+            store.become_new()
+        store.bump()
+        store.end_run("renew", None, EXIT_DONE, {})
+    finally:
+        store.close()
+    output.say(
+        f"{printable(place.root)} is a new replica from now on, with all its mail; the next session with each peer"
+        " compares everything"
+    )
+    return _described(place, 0, [], adopted=True)
 
 
 def _has_mail(root: bytes) -> bool:

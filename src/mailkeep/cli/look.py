@@ -149,6 +149,25 @@ class Look:
         return out
 
 
+def replicas(look: Look) -> list[dict[str, Any]]:
+    """Every replica that a store has heard of, for --json; `standing` says what it is to the others."""
+    index = look.index
+    names: dict[int, list[str]] = {}
+    for name, no in index.execute("SELECT name, replica FROM peer ORDER BY name"):
+        names.setdefault(no, []).append(name)
+    out = []
+    for no, rid in enumerate(index.ids[1:], 1):
+        standing = "member"
+        if no == index.me:
+            standing = "this store"
+        elif no in index.waived:
+            standing = "replaced"
+        elif no in index.forgotten:
+            standing = "given up"
+        out.append({"replica": rid.hex(), "peers": names.get(no, []), "standing": standing})
+    return out
+
+
 def peer_table(settings: PeerSettings) -> dict[str, Any]:
     """What is configured of a peer."""
     kind = next(key for key in ("url", "path", "command") if getattr(settings, key) is not None)

@@ -20,6 +20,7 @@ SHELLS = ("bash", "zsh", "fish")
 LAYOUTS = ("auto", "maildir++", "fs")
 ENCODINGS = ("auto", "utf-7", "utf-8")
 DIRECTIONS = ("both", "pull", "push", "archive")
+NAMES_OF = ("stores", "peers")
 ROLES = ("read", "full")
 
 DESCRIPTION = """\
@@ -171,7 +172,10 @@ def _init(build: _Builder) -> None:
         (
             ("mailkeep init --store mail ~/Maildir", "the usual way"),
             ("mailkeep init --create --layout fs ~/Mail", "begin with an empty Maildir"),
-            ("mailkeep init --adopt ~/Maildir", "the marker or the state was lost: go on as a new replica"),
+            (
+                "mailkeep init --adopt ~/Maildir",
+                "marker or state were lost, or peers gave this store up: go on as a new replica",
+            ),
         ),
         (0, 3, 6, 64, 66, 74, 77, 78),
     )
@@ -192,7 +196,7 @@ def _init(build: _Builder) -> None:
     p.add_argument(
         "--adopt",
         action="store_true",
-        help="take over a Maildir whose marker, or whose old state, is lost; peers see a new replica",
+        help="take over a Maildir whose marker or state is lost, or a store that peers gave up; they see a new replica",
     )
     p.add_argument(
         "--force",
@@ -252,7 +256,8 @@ def _peer(build: _Builder) -> None:
     build.verb(
         "list",
         "list the peers of a store",
-        "List peers with address, direction, when they were last met, and how much waits for them.",
+        "List peers with address, direction, when they were last met, and how much waits for them; with -v also\n"
+        "every replica that this store has heard of.",
         "mailkeep.cli.peer:list_peers",
         (("mailkeep peer list", "all peers of the default store"),),
         verbs=actions,
@@ -265,7 +270,7 @@ def _peer(build: _Builder) -> None:
         (("mailkeep peer show server", "everything known of that peer"),),
         verbs=actions,
     )
-    show.add_argument("name", metavar="NAME", help="the peer")
+    show.add_argument("name", metavar="PEER", help="the peer")
     remove = build.verb(
         "remove",
         "drop a peer from the configuration",
@@ -274,7 +279,29 @@ def _peer(build: _Builder) -> None:
         (("mailkeep peer remove stick", "no more sessions with it"),),
         verbs=actions,
     )
-    remove.add_argument("name", metavar="NAME", help="the peer")
+    remove.add_argument("name", metavar="PEER", help="the peer")
+    forget = build.verb(
+        "forget",
+        "give a replica up that will not come back",
+        "Wait for a replica no longer: what was deleted is remembered until every known replica has heard of it.\n"
+        "Use it when a machine is gone for good, or its store was made anew. The others hear of it by the next\n"
+        "sessions. Should it turn up all the same, it is refused; mailkeep init --adopt there makes it a new\n"
+        "replica, which loses nothing. No mail changes, and the configuration stays (see mailkeep peer remove).",
+        "mailkeep.cli.peer:forget",
+        (
+            ("mailkeep peer forget laptop", "the replica that last answered as this peer"),
+            (
+                "mailkeep peer forget 51f2c1aa",
+                "by the beginning of its id, as mailkeep peer list -v shows it",
+            ),
+        ),
+        (0, 6, 64, 66, 74, 78),
+        verbs=actions,
+    )
+    forget.add_argument("replica", metavar="PEER", help="name of a peer, or the beginning of a replica's id")
+    forget.add_argument(
+        "--wait", metavar="DURATION", type=duration, help="wait so long for another run to end: 90s, 5m"
+    )
 
 
 def _sync(build: _Builder) -> None:
@@ -359,7 +386,7 @@ def _look(build: _Builder) -> None:
         (0, 66, 74, 78),
     )
     p.add_argument("--last", metavar="COUNT", type=count, default=20, help="how many runs (default: 20)")
-    p.add_argument("--peer", metavar="NAME", help="only runs with this peer")
+    p.add_argument("--peer", metavar="PEER", help="only runs with this peer")
     p = build.verb(
         "verify",
         "read everything back and compare",
@@ -468,6 +495,20 @@ def _config(build: _Builder) -> None:
         store=False,
         verbs=actions,
     )
+
+    names = build.verb(
+        "names",
+        "names of stores or peers, for scripts",
+        "Print the names of all stores, or of a store's peers, one a line. Completion asks this.",
+        "mailkeep.cli.config:names",
+        (
+            ("mailkeep config names stores", "every store"),
+            ("mailkeep config names peers --store mail", "the peers of one"),
+        ),
+        (0, 77, 78),
+        verbs=actions,
+    )
+    names.add_argument("of", choices=NAMES_OF, metavar="OF", help="stores, or peers")
 
 
 def _completion(build: _Builder) -> None:

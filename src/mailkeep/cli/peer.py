@@ -10,6 +10,9 @@ from mailkeep.cli.run import Options, Output, Place, error_table, find, places
 from mailkeep.cli.status import waiting_words
 from mailkeep.domain.errors import EXIT_DONE, MailkeepError, UsageError
 
+ID_DIGITS_MIN = 4
+"""So much of a replica's id has to be given at least."""
+
 
 def add(options: Options) -> int:
     """Enter a peer."""
@@ -87,6 +90,10 @@ def list_peers(options: Options) -> int:
         output.say(f"    last met {ago(met(place.state, table['name']))}" + _waiting(table))
     if not tables:
         output.say(f"the store {place.name} has no peer yet: mailkeep peer add server ssh://me@server/")
+    known = [] if error is not None else _replicas(place)
+    for row in known:
+        called = f" ({', '.join(row['peers'])})" if row["peers"] else ""
+        output.detail(f"replica {row['replica']}{called}: {row['standing']}")
     if error is not None:
         output.error(error)
     output.result(
@@ -94,6 +101,7 @@ def list_peers(options: Options) -> int:
             "exit": EXIT_DONE,
             "store": place.name,
             "peers": tables,
+            "replicas": known,
             "error": error_table(error) if error is not None else None,
         }
     )
@@ -147,6 +155,48 @@ def remove(options: Options) -> int:
     return EXIT_DONE
 
 
+def forget(options: Options) -> int:
+    """Give a replica up."""
+    from mailkeep.cli.look import replicas
+    from mailkeep.cli.run import open_store
+
+    output = Output(options)
+    place = find(options.store, None)
+    with Look(place) as look:
+        row = _chosen(replicas(look), options.args.replica)
+        number = look.index.numbers[bytes.fromhex(row["replica"])]
+    if row["standing"] == "member":
+        store = open_store(place, wait=options.wait)
+        try:
+            store.give_up(number)
+            store.end_run("forget", row["replica"], EXIT_DONE, {})
+        finally:
+            store.close()
+    who = f"the replica {row['replica']}" + (f" ({', '.join(row['peers'])})" if row["peers"] else "")
+    if row["standing"] == "member":
+        output.say(f"{who} is given up; it may only come back as a new one, by mailkeep init --adopt there")
+    else:
+        output.say(f"{who} was {row['standing']} already; nothing was changed")
+    output.result({"exit": EXIT_DONE, "store": place.name, "forgotten": row["replica"]})
+    return EXIT_DONE
+
+
+def _chosen(rows: list[dict[str, Any]], word: str) -> dict[str, Any]:
+    """The replica that a person means, by a peer's name or by the beginning of its id."""
+    found = [row for row in rows if word in row["peers"]]
+    if not found and len(word) >= ID_DIGITS_MIN:
+        found = [row for row in rows if row["replica"].startswith(word.lower())]
+    if len(found) == 1 and found[0]["standing"] != "this store":
+        return found[0]
+    if found:
+        what = f'"{word}" is this store' if len(found) == 1 else f'several replicas begin with "{word}"'
+    else:
+        what = f'no replica of the name or id "{word}" was ever met'
+    raise UsageError(
+        what, untouched="anything", hint="mailkeep peer list -v shows all replicas and their ids"
+    )
+
+
 def _tables(place: Place, names: list[str]) -> tuple[list[dict[str, Any]], MailkeepError | None]:
     """Peers with what the index knows of them, if it can be read."""
     assert place.settings is not None
@@ -156,6 +206,13 @@ def _tables(place: Place, names: list[str]) -> tuple[list[dict[str, Any]], Mailk
             return [look.peer(settings) for settings in chosen], None
     except MailkeepError as err:
         return [peer_table(settings) for settings in chosen], err
+
+
+def _replicas(place: Place) -> list[dict[str, Any]]:
+    from mailkeep.cli.look import replicas
+
+    with Look(place) as look:
+        return replicas(look)
 
 
 def _waiting(table: dict[str, Any]) -> str:

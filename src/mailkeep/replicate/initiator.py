@@ -135,6 +135,7 @@ class Initiator(Endpoint):
 
         Raises:
             UsageError: The peer is this very store.
+            PermissionDenied: One of the two was given up by the other.
             Stale: This store must take a new id and begin again.
             DataError: A one-way run would go from what looks like the wrong side.
             RemoteProtocolError: It says that both sides agree, and they do not.
@@ -150,6 +151,7 @@ class Initiator(Endpoint):
                 untouched="anything",
                 hint="correct the peer's address (mailkeep peer list)",
             )
+        self._check_given_up(message)
         if message.get("stale"):
             raise Stale
         self.role = message.get("role", FULL)
@@ -171,6 +173,21 @@ class Initiator(Endpoint):
         number, random = message["token"]
         self.token = (int(number), bytes(random))
         self.state = NEWS
+
+    def _check_given_up(self, message: dict[str, Any]) -> None:
+        """A replica that was given up may only come back as a new one: its acknowledgements were waived."""
+        if message.get("given_up"):
+            raise PermissionDenied(
+                f"the peer {self.peer_name} has given this replica up (peer forget): it may only come back as a new one",
+                untouched="anything on either side",
+                hint=f"mailkeep init --adopt {printable(self.store.root)}: this store, with all its mail, is then a new replica",
+            )
+        if self.index.numbers.get(message["ids"][message["me"] - 1], 0) in self.index.forgotten:
+            raise PermissionDenied(
+                f"the replica of the peer {self.peer_name} was given up here (peer forget): it may only come back as a new one",
+                untouched="anything on either side",
+                hint="there: mailkeep init --adopt MAILDIR makes that store, with all its mail, a new replica",
+            )
 
     def _take_ids(self) -> None:
         """Mailboxes with another name at the peer, and known to nobody yet, get the id of that name."""

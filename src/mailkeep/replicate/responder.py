@@ -71,12 +71,9 @@ class Responder(Endpoint):
         return table
 
     def on_hello(self, message: dict[str, Any]) -> None:
-        """Answer: the initiator must take a new id, nothing is to be done, or a session.
+        """Answer: the initiator was given up or must take a new id, nothing is to be done, or a session.
 
         A store that went back in time, as the tokens show, has taken a new id of its own before it answers.
-
-        Raises:
-            PermissionDenied: The initiator's replica was given up here.
         """
         if not self.wire.greeted_out:
             self.wire.greet()  # only now: one answer, one round trip
@@ -90,13 +87,9 @@ class Responder(Endpoint):
 
             self.view = View(Patterns.parse([str(text) for text in message["only"][:1000]]))
         if index.numbers.get(peer_id, 0) in index.forgotten:
-            from mailkeep.domain.errors import PermissionDenied
-
-            raise PermissionDenied(
-                "this replica was given up here (peer forget); it may only come back as a new one",
-                untouched="anything",
-                hint="there: mailkeep init --adopt, which makes it a new replica",
-            )
+            self.say(frames.HELLO, self.hello(given_up=1, token=[0, b""], role=self.role))
+            self.finished = True
+            return
         sent = {rid: [(int(n), bytes(r)) for n, r in tokens] for rid, tokens in message["tokens"]}
         theirs = sent.get(me, [FIRST])
         no = index.numbers.get(peer_id, 0)
