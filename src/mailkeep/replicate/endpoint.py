@@ -5,7 +5,7 @@
                                <-               greeting, HELLO (same: the end)
                                <-               DIGESTS, BOX/RECORDS (its news), END_NEWS
     CLAIM, BOX/RECORDS (its news), COMPARE, END_NEWS ->
-                               <-               BOX/RECORDS of compared mailboxes, END_WHOLE
+                               <-               BOX/BUCKETS/RECORDS of compared mailboxes, END_WHOLE
     WANT, CONTENT ...          <->              WANT, CONTENT ...
     [commits]  CLAIM, BOX/RECORDS (what the merge changed), COMMIT ->
                                <-               [commits]  DONE
@@ -183,6 +183,11 @@ class Endpoint:
         """
         self.wire.send(kind, packb(message))
 
+    def say_later(self, kind: int, message: object) -> Iterator[None]:
+        """Queue a frame behind all that is still to be sent: for `sending`."""
+        self.say(kind, message)
+        yield
+
     def fail(self, error: BaseException) -> None:
         """Tell the peer why this end gives up."""
         shown = (
@@ -291,6 +296,35 @@ class Endpoint:
             and not self._lacks_contents()
         )
 
+    def note_agreement(self, same_vectors: bool, ours: bytes | None, theirs: bytes | None) -> bool:
+        """Both have committed: who has taken in the same must hold the same. If not, the next session compares.
+
+        A root digest and a vector are of one moment, on each side; where the vectors differ, one side had to write more,
+        and nothing follows. Belongs in a transaction. Returns whether a difference was found.
+
+        Args:
+            ours, theirs: Root digests; None from a side that cannot tell which mailboxes both share, or does not merge.
+        """
+        differs = same_vectors and None not in (ours, theirs) and ours != theirs
+        doubted = self._doubted()
+        if differs != (self.peer in doubted):
+            self.index.meta["doubted"] = packb(sorted(doubted ^ {self.peer}))
+        return differs
+
+    def shared_root(self) -> bytes | None:
+        """The digest of what both sides share, as it is now; None where one side cannot tell, or does not merge."""
+        return self._root() if self.shares_all else None
+
+    def _doubted(self) -> set[int]:
+        """Replicas with which the last session left us with other mail under the same vector."""
+        packed = self.index.meta.get("doubted")
+        return set(unpackb(packed)) if packed else set()
+
+    @property
+    def shares_all(self) -> bool:
+        """Whether both sides merge, and this one knows which mailboxes both share."""
+        raise NotImplementedError
+
     def _lacks_contents(self) -> bool:
         return bool(self.index.meta.get("lacking", 0))
 
@@ -328,7 +362,7 @@ class Endpoint:
         seen = self.claim.vector
         for box in list(self.ledger.boxes.values()):
             if self.view.shows(box) and not known_to(box.regs, seen):
-                self._send_box(box)
+                self.send_box(box)
         for box, page in news.news(self.ledger, seen, self.since):
             if self.view.shows(box):
                 self.say(frames.RECORDS, [box.id, page])
@@ -337,7 +371,8 @@ class Endpoint:
                     self.offered = (self.offered[0] + len(sizes), self.offered[1] + sum(sizes))
                 yield
 
-    def _send_box(self, box: Mailbox, *, whole: bool = False) -> None:
+    def send_box(self, box: Mailbox, *, whole: bool = False) -> None:
+        """Queue a mailbox's registers; `whole`: it is compared, see `mailkeep.replicate.compare`."""
         regs = {name: list(r.astuple()) for name, r in box.regs.items()}
         if self.view.names is not None:
             regs[NAME][0] = self.view.theirs(box.name)
@@ -352,7 +387,7 @@ class Endpoint:
         return self.stage
 
     def on_box(self, message: list[Any]) -> None:
-        """A mailbox; without registers, its UIDNEXT alone, or (`whole`) that the peer does not have it."""
+        """A mailbox; without registers, its UIDNEXT alone, or (`whole`: compared) that the peer does not have it."""
         box_id, regs, uidnext, whole = message
         self._stage_box(box_id, self._registers(regs) if regs else None, uidnext, bool(whole))
 
@@ -597,6 +632,13 @@ class Endpoint:
     def contents_complete(self) -> None:
         """What was asked for has come and is durable, or the peer lacks it: go on."""
         raise NotImplementedError
+
+
+def take_root(root: object) -> bytes | None:
+    """Check a root digest of a peer's."""
+    if root is not None and (type(root) is not bytes or len(root) > 32):
+        raise ValueError("digest")
+    return root
 
 
 class Received:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mailkeep.domain.errors import EXIT_DONE, EXIT_HELD, EXIT_SKIPPED, PeerUnavailable, RemoteProtocolError
-from mailkeep.replicate.endpoint import Endpoint
+from mailkeep.replicate.endpoint import Endpoint, take_root
 from mailkeep.replicate.view import FULL, PULL, PUSH, READ, View
 from mailkeep.rules.identity import FIRST, stale
 from mailkeep.system import clock
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from mailkeep.replicate.compare import Answerer
     from mailkeep.store.merge import Outcome
     from mailkeep.store.store import Store
 
@@ -41,6 +42,9 @@ class Responder(Endpoint):
         self.final: dict[str, Any] | None = None
         self.merges = False
         self.peer_id = b""
+        self.answerer: Answerer | None = None
+        self.root_there: bytes | None = None
+        self.bounded_by_us = not self.view.plain
 
     def handlers(self) -> dict[int, Any]:
         """Frames that the initiator may send in the present state."""
@@ -68,7 +72,14 @@ class Responder(Endpoint):
                     frames.DIGESTS: self.on_uidnexts,
                 }
                 table |= {frames.COMMIT: self.on_commit, frames.CLAIM: self.on_claim}
+                if self.answerer is not None:
+                    table |= {frames.FETCH: self.answerer.on_fetch, frames.END_WHOLE: self.on_end_whole}
         return table
+
+    @property
+    def shares_all(self) -> bool:
+        """As in `Endpoint`: the initiator is not told of what this side itself leaves out."""
+        return self.merges and self.direction == "both" and self.role == FULL and not self.bounded_by_us
 
     def on_hello(self, message: dict[str, Any]) -> None:
         """Answer: the initiator was given up or must take a new id, nothing is to be done, or a session.
@@ -126,7 +137,11 @@ class Responder(Endpoint):
             index.mark("member", [self.peer])
             index.set_tokens(self.peer, max(both, default=self.token), self.token)
             self.note_given()
-        self.say(frames.HELLO, self.hello(token=list(self.token), role=self.role, root_path=self.store.root))
+        doubts = int(max(both, default=FIRST) == FIRST or self.peer in self._doubted())
+        self.say(
+            frames.HELLO,
+            self.hello(token=list(self.token), role=self.role, root_path=self.store.root, doubts=doubts),
+        )
         self.wire.compress()
         self.state = NEWS
         self.sending.append(self._news())
@@ -146,30 +161,27 @@ class Responder(Endpoint):
         self.say(frames.END_NEWS, None)
         yield
 
-    def on_compare(self, message: list[bytes]) -> None:
-        """Ids of the mailboxes to send whole, for a comparison; none: nothing is sent."""
-        if message:
-            self.sending.append(self._whole(message))
+    def on_compare(self, message: list[Any]) -> None:
+        """Mailboxes whose digests differ from the initiator's, with marks of their buckets there."""
+        if self.answerer is None:
+            from mailkeep.replicate.compare import Answerer
 
-    def _whole(self, wanted: list[bytes]) -> Iterator[None]:
-        from mailkeep.store.news import whole
+            self.answerer = Answerer(self)
+        self.answerer.on_compare(message)
 
-        for box_id in wanted:
-            box = self.ledger.by_id.get(box_id)
-            if box is None or not self.view.shows(box):
-                self.say(frames.BOX, [box_id, None, 1, 1])
-                continue
-            self._send_box(box, whole=True)
-            for page in whole(self.ledger, box):
-                self.say(frames.RECORDS, [box.id, page])
-                yield
-        self.say(frames.END_WHOLE, None)
-        yield
+    def on_end_whole(self, message: object) -> None:
+        """The initiator has fetched all that it wants of the compared mailboxes."""
+        assert message is None
+        assert self.answerer is not None
+        self.answerer.end()
+        self.sending.append(self.say_later(frames.END_WHOLE, None))
 
     def on_end_news(self, message: object) -> None:
         """The initiator's news are all here: ask for the contents that are lacking."""
         assert message is None or message is not None
         self.state = CONTENTS
+        if self.answerer is not None:
+            self.sending.append(self.say_later(frames.END_WHOLE, None))
         self.begin_wanting()
         self.want_contents()
 
@@ -197,8 +209,8 @@ class Responder(Endpoint):
         self.merges = bool(message["merges"]) and self.direction != PULL and self.role != READ
 
     def on_commit(self, message: object) -> None:
-        """The initiator has committed: take in what it settled, once every content is here."""
-        assert message is None or message is not None
+        """The initiator has committed, and has this root digest now: take in what it settled, once every content is here."""
+        self.root_there = take_root(message)
         self.state = COMMITTING
         self.begin_wanting()
         if not self.want_contents():
@@ -230,11 +242,15 @@ class Responder(Endpoint):
             index.set_tokens(self.peer, self.token, None, seq)
             if self.direction != PULL:
                 index.meta["suspect"] = 0
+            agrees = index.vector_set() == {no: v for no, v in self.claim.vector.items() if v}
             index.meta["lacking"] = index.value(
                 "SELECT count(*) FROM record r JOIN content c ON c.no = r.content WHERE r.live AND NOT c.kept AND r.todo"
             )
         vector = [index.vector.get(self.numbers[their], 0) for their in sorted(self.numbers)]
-        self.say(frames.DONE, {"vector": vector})
+        root = self.shared_root()
+        with index.transaction():
+            self.note_agreement(agrees, root, self.root_there)
+        self.say(frames.DONE, {"vector": vector, "root": root})
         self.state = DONE
         self.sending.append(self._finish())
 

@@ -159,6 +159,10 @@ class Index:
         """Whether this transaction made a write of its own."""
         return bool(self._stamped)
 
+    def vector_set(self) -> Vector:
+        """A copy of the vector without zeros: what compares with another."""
+        return {no: lamport for no, lamport in self.vector.items() if lamport}
+
     def next_seq(self) -> int:
         """A change number: each changed record or mailbox gets one, in order."""
         self.seq += 1

@@ -86,9 +86,11 @@ class Stage:
         for statement in (
             "DROP TABLE IF EXISTS temp.in_mailbox",
             "DROP TABLE IF EXISTS temp.in_record",
+            "DROP TABLE IF EXISTS temp.in_bucket",
             "CREATE TEMP TABLE in_mailbox (no INTEGER PRIMARY KEY, id BLOB UNIQUE, regs BLOB, uidnext INTEGER, whole INTEGER)",
             "CREATE TEMP TABLE in_record (no INTEGER PRIMARY KEY, box INTEGER, content BLOB, copy INTEGER, live INTEGER,"
             " uid INTEGER, date INTEGER, size INTEGER, regs BLOB, still INTEGER, UNIQUE (box, content, copy))",
+            "CREATE TEMP TABLE in_bucket (box INTEGER, low BLOB, high BLOB, PRIMARY KEY (box, low)) WITHOUT ROWID",
         ):
             self.execute(statement)
 
@@ -96,7 +98,7 @@ class Stage:
         """Stage a mailbox; None: only its UIDNEXT is told, or that the peer has no such mailbox.
 
         Args:
-            whole: All records of the mailbox are sent, for a comparison.
+            whole: The mailbox is compared: no vector is believed as to what it holds; see `buckets`.
         """
         blob = None if registers is None else packb({n: list(r.astuple()) for n, r in registers.items()})
         self.execute(
@@ -105,6 +107,12 @@ class Stage:
             (box_id, blob, uidnext, whole),
         )
         return int(self.ledger.index.value("SELECT no FROM in_mailbox WHERE id = ?", (box_id,)))
+
+    def buckets(self, box: int, prefixes: Iterable[bytes]) -> None:
+        """Note that all records are staged that the peer has in these buckets of a compared mailbox."""
+        self.executemany(
+            "INSERT OR IGNORE INTO in_bucket VALUES (?, ?, ?)", [(box, p, _after(p)) for p in prefixes]
+        )
 
     def records(self, box: int, rows: Iterable[tuple[bytes, int, bool, int, int, int, bytes, bool]]) -> None:
         """Stage records: (content id, copy, live, uid, date, size, registers, content still live there)."""
@@ -140,10 +148,28 @@ class Stage:
         assert row is not None, "a query that always has a row"
         return int(row[0]), int(row[1])
 
+    def sum(self, box: int) -> int:
+        """The sum of the staged live records of a mailbox, as in its digest."""
+        from mailkeep.rules.digest import MODULUS, contribution
+
+        rows = self.execute("SELECT content, copy, uid, regs FROM in_record WHERE box = ? AND live", (box,))
+        return (
+            sum(contribution(c, copy, uid, pack(flags_set(decode(r, True, uid)))) for c, copy, uid, r in rows)
+            % MODULUS
+        )
+
     def counts(self) -> tuple[int, int]:
         """Staged live records and tombstones."""
         live = int(self.ledger.index.value("SELECT coalesce(sum(live), 0) FROM in_record"))
         return live, int(self.ledger.index.value("SELECT count(*) FROM in_record")) - live
+
+
+def _after(prefix: bytes) -> bytes:
+    """What is above all ids that begin with a prefix."""
+    number = int.from_bytes(prefix, "big") + 1
+    if number >> 8 * len(prefix):
+        return b"\xff" * 33
+    return number.to_bytes(len(prefix), "big")
 
 
 class Merge:
@@ -359,11 +385,16 @@ class Merge:
             self.outcome.changed += 1
 
     def _restamp_rest(self, staged: int, box: Mailbox) -> None:
-        """In a comparison: live records of mine that the peer does not have, though its vector claims them."""
+        """In a comparison: live records of mine that the peer does not have, though its vector claims them.
+
+        In the buckets that it sent, that is: in all others both have the same.
+        """
         rest = list(
             self.ledger.records(
-                "mailbox = ? AND live AND NOT EXISTS (SELECT 1 FROM in_record s JOIN content c ON c.id = s.content"
-                " WHERE s.box = ? AND c.no = record.content AND s.copy = record.copy)",
+                "mailbox = ?1 AND live AND NOT EXISTS (SELECT 1 FROM in_record s JOIN content c ON c.id = s.content"
+                " WHERE s.box = ?2 AND c.no = record.content AND s.copy = record.copy)"
+                " AND (SELECT b.high > k.id FROM content k JOIN in_bucket b ON b.box = ?2 AND b.low <= k.id"
+                " WHERE k.no = record.content ORDER BY b.low DESC LIMIT 1)",
                 (box.no, staged),
             )
         )

@@ -8,9 +8,10 @@ from mailkeep.store.ledger import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from mailkeep.domain.record import Vector
+    from mailkeep.rules.digest import Buckets
     from mailkeep.store.ledger import Ledger, Mailbox
 
     WireRecord = list[object]
@@ -49,19 +50,41 @@ def news(ledger: Ledger, seen: Vector, since: int) -> Iterator[tuple[Mailbox, li
             yield ledger.boxes[mailbox], page
 
 
-def whole(ledger: Ledger, box: Mailbox) -> Iterator[list[WireRecord]]:
-    """Pages of all records of a mailbox, tombstones too."""
-    after = 0
+def part(
+    ledger: Ledger, box: Mailbox, prefixes: Container[bytes] | None = None
+) -> Iterator[list[WireRecord]]:
+    """Pages of the records of a mailbox, tombstones too.
+
+    Args:
+        prefixes: Only records whose content id begins with one of these, of one or two bytes; None: all.
+    """
+    uid = no = 0
     while True:
         rows = list(
             ledger.execute(
-                f"{_SELECT} WHERE r.mailbox = ? AND r.no > ? ORDER BY r.no LIMIT ?", (box.no, after, PAGE)
+                f"{_SELECT} WHERE r.mailbox = ? AND (r.uid, r.no) > (?, ?) ORDER BY r.uid, r.no LIMIT ?",
+                (box.no, uid, no, PAGE),
             )
         )
         if not rows:
             return
-        after = rows[-1][0]
+        no, uid = rows[-1][0], rows[-1][5]
+        if prefixes is not None:
+            rows = [row for row in rows if row[10][:1] in prefixes or row[10][:2] in prefixes]
         yield [wire_record(ledger, row) for row in rows]
+
+
+def buckets_of(ledger: Ledger, box: Mailbox) -> Buckets:
+    """Sums of a mailbox's buckets, as it is now: one pass over its records."""
+    from mailkeep.rules.digest import Buckets
+
+    return Buckets(
+        ledger.execute(
+            "SELECT c.id, r.copy, r.uid, r.flags FROM record r JOIN content c ON c.no = r.content"
+            " WHERE r.mailbox = ? AND r.live",
+            (box.no,),
+        )
+    )
 
 
 def boxes_with_news(ledger: Ledger, seen: Vector, since: int) -> set[int]:
