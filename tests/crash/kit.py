@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-
-import apsw
-import pytest
 
 from mailkeep.replicate.channel import connect
 from mailkeep.replicate.initiator import Initiator
 from mailkeep.replicate.responder import Responder
 from mailkeep.rules.identity import Stale
-from mailkeep.store import index as index_module
 from mailkeep.store.store import Store
-from mailkeep.system import fs, lock
+from mailkeep.testing.steps import Crash, Steps
 from mailkeep.wire.layouts import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
-
-    from _pytest.monkeypatch import MonkeyPatch
 
     from mailkeep.rules.guard import Limits
     from mailkeep.store.scan import Report
@@ -216,116 +208,4 @@ def settle(a: Side, b: Side, most: int = 8) -> None:
     raise AssertionError("no rest after several sessions")
 
 
-# --- faults at steps
-
-
-SQLITE_SAYS = {
-    errno.ENOSPC: apsw.FullError,
-    errno.EIO: apsw.IOError,
-    errno.EMFILE: apsw.CantOpenError,
-    errno.EROFS: apsw.ReadOnlyError,
-}
-
-
-class Crash(BaseException):
-    """The machine stops here. Nothing of ours may catch it."""
-
-
-class Steps:
-    """Counts the steps that change a disk, and does something at one of them.
-
-    Attributes:
-        names: What each step was.
-    """
-
-    def __init__(self, at: int = -1, fault: BaseException | None = None, *, after: bool = False) -> None:
-        self.at, self.fault, self.after = at, fault, after
-        self.names: list[str] = []
-        self.hit = ""
-        self.connections: list[Any] = []
-        self.locks: list[Any] = []
-
-    def wrap(
-        self, name: str, function: Callable[..., Any], counts: Callable[..., bool] | None = None
-    ) -> Callable[..., Any]:
-        def step(*args: Any, **kwargs: Any) -> Any:
-            if counts is not None and not counts(*args, **kwargs):
-                return function(*args, **kwargs)
-            if self.hit and isinstance(self.fault, Crash):
-                raise self.fault  # the machine has stopped: clean-up code does not run
-            number = len(self.names)
-            self.names.append(name)
-            fault = self.fault
-            if name == "commit" and isinstance(fault, OSError):
-                fault = SQLITE_SAYS[fault.errno or 0](str(fault))
-            if number == self.at and not self.after and fault is not None:
-                self.hit = name
-                if name == "sync" and not isinstance(fault, Crash):
-                    args[0].failed = True  # what a failed sync says is the Syncer's affair
-                    return function(*args, **kwargs)
-                if name == "commit" and not isinstance(fault, Crash):
-                    with (
-                        pytest.MonkeyPatch.context() as patch
-                    ):  # the COMMIT itself fails, with its transaction open
-                        patch.setattr(args[0], "_commit", _raiser(fault))
-                        return function(*args, **kwargs)
-                raise fault
-            value = function(*args, **kwargs)
-            if number == self.at and self.after and fault is not None:
-                self.hit = name
-                raise fault
-            return value
-
-        return step
-
-    def stop(self) -> None:
-        """Let go of everything that the dead process had open."""
-        for connection in self.connections:
-            connection.close(True)
-        for held in self.locks:
-            held.release()
-
-    @contextmanager
-    def installed(self, patch: MonkeyPatch) -> Iterator[Steps]:
-        with patch.context() as m:
-            for name in ("link", "unlink", "rename", "rename_noreplace", "rmdir", "fsync", "exchange"):
-                m.setattr(fs, name, self.wrap(name, getattr(fs, name)))
-            m.setattr(fs.Syncer, "sync", self.wrap("sync", fs.Syncer.sync))
-            m.setattr(os, "mkdir", self.wrap("mkdir", os.mkdir))
-            m.setattr(os, "utime", self.wrap("utime", os.utime))
-            m.setattr(os, "fchmod", self.wrap("fchmod", os.fchmod))
-            m.setattr(os, "open", self.wrap("create", os.open, _creates))
-            m.setattr(
-                index_module.Index,
-                "_end",
-                self.wrap("commit", index_module.Index._end, lambda i, failed: i._depth == 1 and not failed),
-            )
-            m.setattr(index_module, "_connect", self._tracked(index_module._connect))
-            acquire = lock.Lock.acquire
-
-            def tracked(this: lock.Lock, wait_seconds: float = 0) -> None:
-                acquire(this, wait_seconds)
-                self.locks.append(this)
-
-            m.setattr(lock.Lock, "acquire", tracked)
-            yield self
-
-    def _tracked(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def connect_(*args: Any, **kwargs: Any) -> Any:
-            connection = function(*args, **kwargs)
-            self.connections.append(connection)
-            return connection
-
-        return connect_
-
-
-def _raiser(fault: BaseException) -> Callable[..., Any]:
-    def fails(*args: Any) -> None:
-        raise fault
-
-    return fails
-
-
-def _creates(path: Any, flags: int, *rest: Any, **more: Any) -> bool:
-    name = os.path.basename(path) if isinstance(path, bytes) else b""
-    return bool(flags & os.O_CREAT) and name not in (b".clock", b"lock")
+__all__ = ["OLD", "Crash", "Session", "Side", "Steps", "settle", "sync"]

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from _pytest.monkeypatch import MonkeyPatch
-
 Pair = tuple[Side, Side]
 STORIES: dict[str, Callable[[Path], Pair]] = {}
 SHARES = 12
@@ -141,7 +139,7 @@ class End:
         pair = make(base)
         self.contents = {text for side in pair for text in side.kept()}
         steps = Steps()
-        with pytest.MonkeyPatch.context() as patch, steps.installed(patch):
+        with steps.installed():
             sync(*pair)
         settle(*pair)
         for side in pair:
@@ -167,13 +165,12 @@ def disturbed(
     step: int,
     *,
     after: bool,
-    patch: MonkeyPatch,
 ) -> tuple[Pair, Steps, BaseException | None]:
     base.mkdir()
     pair = make(base)
     steps = Steps(step, fault, after=after)
     raised: BaseException | None = None
-    with steps.installed(patch):
+    with steps.installed():
         try:
             sync(*pair)
         except (Crash, Exception) as err:  # noqa: BLE001 - what it is, the caller says
@@ -199,14 +196,12 @@ def dealt(share: int, total: int, every: bool) -> list[tuple[int, bool]]:
     return mine if every else mine[len(mine) * share // SHARES :][:1]
 
 
-def crash_everywhere(name: str, share: int, base: Path, patch: MonkeyPatch, every: bool) -> None:
+def crash_everywhere(name: str, share: int, base: Path, every: bool) -> None:
     make = STORIES[name]
     end = undisturbed(name, base / "undisturbed")
     assert end.steps > SHARES
     for step, after in dealt(share, end.steps, every):
-        pair, steps, raised = disturbed(
-            make, base / f"{step}{after}", Crash(), step, after=after, patch=patch
-        )
+        pair, steps, raised = disturbed(make, base / f"{step}{after}", Crash(), step, after=after)
         where = f"{name}: crash {'after' if after else 'before'} step {step} ({steps.hit})"
         if steps.hit:
             assert isinstance(raised, Crash), where
@@ -216,13 +211,13 @@ def crash_everywhere(name: str, share: int, base: Path, patch: MonkeyPatch, ever
             raise AssertionError(where) from err
 
 
-def fail_everywhere(name: str, share: int, base: Path, patch: MonkeyPatch, every: bool) -> None:
+def fail_everywhere(name: str, share: int, base: Path, every: bool) -> None:
     make = STORIES[name]
     end = undisturbed(name, base / "undisturbed")
     for step in sorted({step for step, _ in dealt(share, end.steps, every)}):
         code = ERRORS[(step + share) % len(ERRORS)]
         fault = OSError(code, os.strerror(code))
-        pair, steps, raised = disturbed(make, base / str(step), fault, step, after=False, patch=patch)
+        pair, steps, raised = disturbed(make, base / str(step), fault, step, after=False)
         where = f"{name}: {errno.errorcode[code]} at step {step} ({steps.hit})"
         if raised is not None:
             assert isinstance(raised, MailkeepError), f"{where}: {raised!r}"
@@ -243,15 +238,15 @@ def every(request: pytest.FixtureRequest) -> bool:
 @pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("name", STORIES)
 def test_a_crash_at_any_step_costs_a_repeat_and_nothing_else(
-    name: str, share: int, tmp_path: Path, monkeypatch: MonkeyPatch, every: bool
+    name: str, share: int, tmp_path: Path, every: bool
 ) -> None:
-    crash_everywhere(name, share, tmp_path, monkeypatch, every)
+    crash_everywhere(name, share, tmp_path, every)
 
 
 @pytest.mark.crash
 @pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("name", STORIES)
 def test_an_error_at_any_step_is_explained_and_the_next_run_completes(
-    name: str, share: int, tmp_path: Path, monkeypatch: MonkeyPatch, every: bool
+    name: str, share: int, tmp_path: Path, every: bool
 ) -> None:
-    fail_everywhere(name, share, tmp_path, monkeypatch, every)
+    fail_everywhere(name, share, tmp_path, every)

@@ -81,6 +81,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def natural(text: str) -> int:
+    """An option's number, from 0."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number from 0 on')
+    return int(text)
+
+
 def _common(default: object) -> argparse.ArgumentParser:
     """Options of every command, before the verb and behind it.
 
@@ -156,6 +163,7 @@ def parser() -> Parser:
     _look(build)
     _holds(build)
     _check(build)
+    _selftest(build)
     _config(build)
     _completion(build)
     return top
@@ -470,6 +478,42 @@ def _check(build: _Builder) -> None:
         (0, 4, 69, 78),
     )
     p.add_argument("--offline", action="store_true", help="contact no peer")
+
+
+def _selftest(build: _Builder) -> None:
+    p = build.verb(
+        "selftest",
+        "break mailkeep on a copy of your mail, and see whether anything is lost",
+        "Copy mail into a scratch directory (or make some up), make two stores of it, and then kill and starve\n"
+        "real runs between them at random moments, while mail programs go on; judge after each whether a message is\n"
+        "lost, doubled, half there or sent again. Your own mail and stores are only read; nothing is linked to them.\n"
+        "The scratch directory is removed at the end, unless something was found: then it is the evidence.",
+        "mailkeep.cli.selftest:selftest",
+        (
+            ("mailkeep selftest", "a minute, with mail made up"),
+            ("mailkeep selftest --store mail --time 10m", "with a copy of a store's mail"),
+            ("mailkeep selftest --seed 4711 ~/Maildir", "the same choices as the run that told this seed"),
+        ),
+        (0, 4, 64, 66, 74, 78, 130),
+    )
+    p.add_argument("maildir", metavar="MAILDIR", nargs="?", help="a Maildir whose mail is copied")
+    p.add_argument("--seed", metavar="NUMBER", type=natural, help="draws every choice (default: a new one)")
+    p.add_argument(
+        "--time", metavar="DURATION", type=duration, default=60, help="how long: 90s, 10m (default: 60s)"
+    )
+    p.add_argument(
+        "--messages",
+        metavar="COUNT",
+        type=count,
+        default=1000,
+        help="copy at most so many, the last of each mailbox, and 200 MiB (default: 1000)",
+    )
+    p.add_argument(
+        "--scratch",
+        metavar="DIR",
+        help="where to make the scratch directory (default: the state directory, or beside the Maildir when that is on"
+        " another file system)",
+    )
 
 
 def _config(build: _Builder) -> None:
