@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from crash.kit import Crash, Side, settle, sync
+from crash.kit import Crash, Side, Steps, settle, sync
 from mailkeep.store import marker
 from mailkeep.store.apply import Apply
 from mailkeep.store.holds import approve, holds
@@ -437,3 +437,28 @@ def test_after_approval_of_a_deleted_mailbox_its_directory_goes(tmp_path: Path) 
     assert b.texts() == []
     settle(a, b)
     assert not os.path.exists(b.path(b".Gone"))
+
+
+def test_a_crash_while_the_marker_is_written_leaves_no_file_in_the_maildir(
+    tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    """Its temporary name had the process's number in it: each such crash left one more file for ever."""
+    a = Side(tmp_path, "a").create()
+    rename = fs.rename
+    for number in range(3):
+        a.deliver(b"", b"message %d" % number, "S")
+
+        def crashes(source: bytes, target: bytes, **where: int | None) -> None:
+            if target == marker.NAME:
+                raise Crash
+            rename(source, target, **where)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(fs, "rename", crashes)
+            patch.setattr(os, "getpid", lambda n=number: 1000 + n)  # each run is another process
+            steps = Steps()
+            with steps.installed(), pytest.raises(Crash):
+                a.scan()
+            steps.stop()
+        a.scan()
+    assert [name for name in os.listdir(a.root) if name.startswith(marker.NAME)] == [marker.NAME]

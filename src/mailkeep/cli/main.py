@@ -11,20 +11,63 @@ from __future__ import annotations
 import os
 import sys
 
-from mailkeep.domain.errors import MailkeepError, describe, exit_code_of
+from mailkeep.domain.errors import EXIT_DONE, EXIT_STORAGE, MailkeepError, describe, exit_code_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from mailkeep.cli.run import Options
 
 
+class Steady:
+    """A standard stream whose troubles do not stop the work: the first of them is kept, and the rest unsaid.
+
+    A reader that went away (a pager, head), a full disk under a log or a stream that was never open say nothing of
+    the mail: a session goes on without words, and ends with its own status.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = open(os.devnull, "w") if stream is None else stream  # noqa: SIM115 - as long as the process
+        self.error: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Write, if that still works."""
+        try:
+            if self.error is None:
+                self.stream.write(text)
+        except OSError as err:
+            self.error = err
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if that still works."""
+        try:
+            if self.error is None:
+                self.stream.flush()
+        except OSError as err:
+            self.error = err
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
 def entry() -> None:
     """Console script: never returns."""
+    for fd in range(3):  # else the next file opened would get its number, and somebody's words
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    out, err = Steady(sys.stdout), Steady(sys.stderr)
+    sys.stdout, sys.stderr = out, err
     status = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    out.flush()
+    if out.error is not None and not isinstance(out.error, BrokenPipeError) and status == EXIT_DONE:
+        err.write(f"mailkeep: the result could not be written: {os.strerror(out.error.errno or 5)}\n")
+        status = EXIT_STORAGE
+    err.flush()
     os._exit(status)  # taking the interpreter apart would cost a tenth of a run that has nothing to do
 
 
@@ -53,10 +96,6 @@ def main(argv: Sequence[str]) -> int:
 
             status = sync(options)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output went away (a pager, head): no fault, and nothing to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
     except KeyboardInterrupt as err:
         return _failed(err, argv)
     except Exception as err:  # noqa: BLE001 - the edge: a person reads one message, not a traceback

@@ -47,7 +47,9 @@ def read(root_fd: int, root: bytes) -> tuple[bytes, int] | None:
 
 def write(root_fd: int, store: bytes, generation: int) -> None:
     """Replace the marker; durable with the next sync of the file system."""
-    temporary = NAME + b".%d" % os.getpid()
+    temporary = (
+        NAME + b".new"
+    )  # one name, under the store's lock: what a crash leaves is used up by the next run
     fd = os.open(
         temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root_fd
     )
