@@ -1,6 +1,6 @@
 # mailkeep's completion for bash, made from its parser. eval "$(mailkeep completion bash)" in ~/.bashrc
-_shtab_mailkeep_peer_subparsers=(add list show remove)
-_shtab_mailkeep_config_subparsers=(show path)
+_shtab_mailkeep_peer_subparsers=(add list show remove forget)
+_shtab_mailkeep_config_subparsers=(show path names)
 _shtab_mailkeep_subparsers=(init peer sync serve status log verify holds approve reject check selftest config completion)
 
 _shtab_mailkeep_init_option_strings=(-h --help -q --quiet -v --verbose --json --store --state --layout --encoding --create --adopt --force)
@@ -8,6 +8,7 @@ _shtab_mailkeep_peer_add_option_strings=(-h --help -q --quiet -v --verbose --jso
 _shtab_mailkeep_peer_list_option_strings=(-h --help -q --quiet -v --verbose --json --store)
 _shtab_mailkeep_peer_show_option_strings=(-h --help -q --quiet -v --verbose --json --store)
 _shtab_mailkeep_peer_remove_option_strings=(-h --help -q --quiet -v --verbose --json --store)
+_shtab_mailkeep_peer_forget_option_strings=(-h --help -q --quiet -v --verbose --json --store --wait)
 _shtab_mailkeep_peer_option_strings=(-h --help)
 _shtab_mailkeep_sync_option_strings=(-h --help -q --quiet -v --verbose --json --store -n --dry-run --wait --force)
 _shtab_mailkeep_serve_option_strings=(-h --help -q --quiet -v --verbose --json --store --path --role)
@@ -21,22 +22,47 @@ _shtab_mailkeep_check_option_strings=(-h --help -q --quiet -v --verbose --json -
 _shtab_mailkeep_selftest_option_strings=(-h --help -q --quiet -v --verbose --json --store --seed --time --messages --scratch)
 _shtab_mailkeep_config_show_option_strings=(-h --help -q --quiet -v --verbose --json --store)
 _shtab_mailkeep_config_path_option_strings=(-h --help -q --quiet -v --verbose --json)
+_shtab_mailkeep_config_names_option_strings=(-h --help -q --quiet -v --verbose --json --store)
 _shtab_mailkeep_config_option_strings=(-h --help)
 _shtab_mailkeep_completion_option_strings=(-h --help -q --quiet -v --verbose --json)
 _shtab_mailkeep_option_strings=(-h --help -q --quiet -v --verbose --json --version)
 
 _shtab_mailkeep_init_pos_0_COMPGEN=_shtab_compgen_dirs
+_shtab_mailkeep_init___store_COMPGEN=_mailkeep_stores
 _shtab_mailkeep_init___state_COMPGEN=_shtab_compgen_dirs
+_shtab_mailkeep_peer_add___store_COMPGEN=_mailkeep_stores
+_shtab_mailkeep_peer_list___store_COMPGEN=_mailkeep_stores
+_shtab_mailkeep_peer_show_pos_0_COMPGEN=_mailkeep_peers
+_shtab_mailkeep_peer_show___store_COMPGEN=_mailkeep_stores
+_shtab_mailkeep_peer_remove_pos_0_COMPGEN=_mailkeep_peers
+_shtab_mailkeep_peer_remove___store_COMPGEN=_mailkeep_stores
+_shtab_mailkeep_peer_forget_pos_0_COMPGEN=_mailkeep_peers
+_shtab_mailkeep_peer_forget___store_COMPGEN=_mailkeep_stores
+_shtab_mailkeep_sync_pos_0_COMPGEN=_mailkeep_peers
+_shtab_mailkeep_sync___store_COMPGEN=_mailkeep_stores
+_shtab_mailkeep_serve___store_COMPGEN=_mailkeep_stores
 _shtab_mailkeep_serve___path_COMPGEN=_shtab_compgen_dirs
+_shtab_mailkeep_status___store_COMPGEN=_mailkeep_stores
+_shtab_mailkeep_log___store_COMPGEN=_mailkeep_stores
+_shtab_mailkeep_log___peer_COMPGEN=_mailkeep_peers
+_shtab_mailkeep_verify___store_COMPGEN=_mailkeep_stores
+_shtab_mailkeep_holds___store_COMPGEN=_mailkeep_stores
+_shtab_mailkeep_approve___store_COMPGEN=_mailkeep_stores
+_shtab_mailkeep_reject___store_COMPGEN=_mailkeep_stores
+_shtab_mailkeep_check___store_COMPGEN=_mailkeep_stores
 _shtab_mailkeep_selftest_pos_0_COMPGEN=_shtab_compgen_dirs
+_shtab_mailkeep_selftest___store_COMPGEN=_mailkeep_stores
 _shtab_mailkeep_selftest___scratch_COMPGEN=_shtab_compgen_dirs
+_shtab_mailkeep_config_show___store_COMPGEN=_mailkeep_stores
+_shtab_mailkeep_config_names___store_COMPGEN=_mailkeep_stores
 
 _shtab_mailkeep_init___layout_choices=(auto maildir++ fs)
 _shtab_mailkeep_init___encoding_choices=(auto utf-7 utf-8)
 _shtab_mailkeep_peer_add___direction_choices=(both pull push archive)
-_shtab_mailkeep_peer_pos_0_choices=(add list show remove)
+_shtab_mailkeep_peer_pos_0_choices=(add list show remove forget)
 _shtab_mailkeep_serve___role_choices=(read full)
-_shtab_mailkeep_config_pos_0_choices=(show path)
+_shtab_mailkeep_config_names_pos_0_choices=(stores peers)
+_shtab_mailkeep_config_pos_0_choices=(show path names)
 _shtab_mailkeep_completion_pos_0_choices=(bash zsh fish)
 _shtab_mailkeep_pos_0_choices=(init peer sync serve status log verify holds approve reject check selftest config completion)
 
@@ -78,6 +104,13 @@ _shtab_mailkeep_peer_remove___quiet_nargs=0
 _shtab_mailkeep_peer_remove__v_nargs=0
 _shtab_mailkeep_peer_remove___verbose_nargs=0
 _shtab_mailkeep_peer_remove___json_nargs=0
+_shtab_mailkeep_peer_forget__h_nargs=0
+_shtab_mailkeep_peer_forget___help_nargs=0
+_shtab_mailkeep_peer_forget__q_nargs=0
+_shtab_mailkeep_peer_forget___quiet_nargs=0
+_shtab_mailkeep_peer_forget__v_nargs=0
+_shtab_mailkeep_peer_forget___verbose_nargs=0
+_shtab_mailkeep_peer_forget___json_nargs=0
 _shtab_mailkeep_peer_pos_0_nargs=A...
 _shtab_mailkeep_peer__h_nargs=0
 _shtab_mailkeep_peer___help_nargs=0
@@ -173,6 +206,13 @@ _shtab_mailkeep_config_path___quiet_nargs=0
 _shtab_mailkeep_config_path__v_nargs=0
 _shtab_mailkeep_config_path___verbose_nargs=0
 _shtab_mailkeep_config_path___json_nargs=0
+_shtab_mailkeep_config_names__h_nargs=0
+_shtab_mailkeep_config_names___help_nargs=0
+_shtab_mailkeep_config_names__q_nargs=0
+_shtab_mailkeep_config_names___quiet_nargs=0
+_shtab_mailkeep_config_names__v_nargs=0
+_shtab_mailkeep_config_names___verbose_nargs=0
+_shtab_mailkeep_config_names___json_nargs=0
 _shtab_mailkeep_config_pos_0_nargs=A...
 _shtab_mailkeep_config__h_nargs=0
 _shtab_mailkeep_config___help_nargs=0
@@ -192,6 +232,20 @@ _shtab_mailkeep__v_nargs=0
 _shtab_mailkeep___verbose_nargs=0
 _shtab_mailkeep___json_nargs=0
 _shtab_mailkeep___version_nargs=0
+
+
+
+_mailkeep_stores() {
+  compgen -W "$(mailkeep config names stores 2>/dev/null)" -- "$1"
+}
+
+_mailkeep_peers() {
+  local at store=()
+  for ((at = 1; at < COMP_CWORD; at++)); do
+    [[ "${COMP_WORDS[at]}" == --store ]] && store=(--store "${COMP_WORDS[at + 1]}")
+  done
+  compgen -W "$(mailkeep config names peers "${store[@]}" 2>/dev/null)" -- "$1"
+}
 
 
 _shtab_compgen_files() {
