@@ -311,6 +311,31 @@ def test_no_configuration_and_a_broken_one(here: Machine) -> None:
     assert "not valid TOML" in here.run("sync").err
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "made"), [("layout", "fs", "maildir++"), ("encoding", "utf-8", "utf-7")]
+)
+def test_another_layout_than_the_store_was_made_with(pair: Machine, key: str, value: str, made: str) -> None:
+    mailbox(pair.home / "Maildir/.Work", message(8))
+    pair.ok("sync")
+    text = pair.config.read_text()
+    pair.config.write_text(text.replace("[stores.mail]\n", f'[stores.mail]\n{key} = "{value}"\n'))
+    for words in (("sync",), ("sync", "--dry-run"), ("check", "--offline"), ("status",)):
+        done = pair.run(*words)
+        assert done.code == (4 if "check" in words else 78), done
+        assert f'is configured with {key} = "{value}", and it was made with "{made}"' in done.err
+        assert f'write {key} = "{made}" or "auto"' in done.err
+    pair.config.write_text(text.replace("[stores.mail]\n", f'[stores.mail]\n{key} = "{made}"\n'))
+    pair.ok("sync")
+    assert contents(pair.home / "Other/Work") == [message(8)]
+
+
+def test_init_takes_the_layout_that_is_configured(here: Machine) -> None:
+    here.config.parent.mkdir(parents=True)
+    here.config.write_text(f"[stores.mail]\npath = '{here.home}/Mail'\nlayout = 'fs'\nencoding = 'utf-8'\n")
+    here.ok("init", "--create", here.home / "Mail")
+    assert here.ok("status", "--json").json["stores"][0]["layout"].split()[:2] == ["fs", "utf-8"]
+
+
 # --- file systems
 
 

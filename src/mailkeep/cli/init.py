@@ -45,7 +45,11 @@ def init(options: Options) -> int:
     if os.path.exists(os.path.join(place.state, b"index.db")):
         result = _again(place, output, adopt=args.adopt, force=args.force)
     else:
-        result = make(place, output, adopt=args.adopt, layout=args.layout, encoding=args.encoding)
+        layout, encoding = args.layout, args.encoding
+        if known is not None:  # what is said counts; then what is configured; then what is there
+            layout = known.layout if layout == "auto" else layout
+            encoding = known.encoding if encoding == "auto" else encoding
+        result = make(place, output, adopt=args.adopt, layout=layout, encoding=encoding)
     if known is None:
         add_store(where, name, {"path": os.fsdecode(root), "state": os.fsdecode(place.state)})
         output.say(f"entered as the store {name} in {where.config_file}")

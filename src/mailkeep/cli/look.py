@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from mailkeep.cli.run import other_layout
 from mailkeep.domain.errors import (
     DataError,
     MailkeepError,
@@ -28,7 +29,7 @@ class Look:
     """A store as its index has it now. Read only; close it.
 
     Attributes:
-        trouble: Why the next run would not believe the Maildir (root or marker missing, another store's), or None.
+        trouble: Why the next run would stop at once (root or marker missing, another store's, another layout), or None.
         distrust: Why absences will not be believed in the next run, or ''.
         busy: Who has the store's lock at the moment, or ''.
     """
@@ -58,6 +59,9 @@ class Look:
 
     def _look_at_root(self) -> None:
         root = self.place.root
+        self.trouble = other_layout(self.place, self.index.meta["layout"])
+        if self.trouble is not None:
+            return
         try:
             require(root, self.place.state)
             fd = fs.open_directory(root)

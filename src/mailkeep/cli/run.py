@@ -7,6 +7,7 @@ import sys
 
 from mailkeep.domain.errors import (
     EXIT_CODES,
+    ConfigError,
     MailkeepError,
     NoInput,
     describe,
@@ -197,7 +198,37 @@ def open_store(
 
         make(place, Output(Options("init")), quiet=True)
     limits = limits_of(place.settings.guard) if place.settings is not None else None
-    return Store.open(place.root, place.state, limits, wait, dry=dry, lock=lock)
+    store = Store.open(place.root, place.state, limits, wait, dry=dry, lock=lock)
+    error = other_layout(place, store.index.meta["layout"])
+    if error is not None:
+        store.close()
+        raise error
+    return store
+
+
+def other_layout(place: Place, noted: str) -> ConfigError | None:
+    """The error for a store that is configured with another layout than the one it was made with, or None.
+
+    Args:
+        noted: What the index has: kind, encoding, and where INBOX is, as `wire.layouts.Layout` writes it.
+    """
+    settings = place.settings
+    if settings is None:
+        return None
+    kind, encoding = noted.split()[:2]
+    for key, configured, made in (
+        ("layout", settings.layout, kind),
+        ("encoding", settings.encoding, encoding),
+    ):
+        if configured not in ("auto", made):
+            return ConfigError(
+                f'the store {place.name} is configured with {key} = "{configured}", and it was made with "{made}"',
+                where=settings.source(key),
+                untouched="anything: a store keeps the layout that it was made with",
+                hint=f'write {key} = "{made}" or "auto"; for the other layout make a second store with mailkeep init --store NAME'
+                f" --create --{key} {configured} MAILDIR, and sync the two",
+            )
+    return None
 
 
 def no_peers(name: str) -> NoInput:
