@@ -552,3 +552,43 @@ def test_hooks_get_the_result_of_the_run(pair: Machine) -> None:
     result = re.search(r"^MAILKEEP_RESULT=(.*)$", text, re.MULTILINE)
     assert result
     assert json.loads(result[1])["peers"][0]["there"]["added"] == 3
+
+
+# --- dry runs
+
+
+def everything_below(*roots: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Mode, time of change and bytes of every file and directory."""
+    out = {}
+    for root in roots:
+        for path in [root, *sorted(root.rglob("*"))]:
+            st = path.stat()
+            out[str(path)] = (st.st_mode, st.st_ctime_ns, path.read_bytes() if path.is_file() else b"")
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("made", ["neither", "here", "there"])
+def test_a_dry_run_without_configuration_makes_no_store(here: Machine, made: str) -> None:
+    mine = mailbox(here.home / "Mine", *map(message, range(4)))
+    theirs = mailbox(here.home / "Theirs", *map(message, range(3, 9)))
+    mailbox(theirs / ".Work", message(20))
+    if made != "neither":
+        here.ok("init", mine if made == "here" else theirs)
+    scratch = here.home / "tmp"
+    scratch.mkdir()
+    before = everything_below(here.home)
+    words = ("sync", "--dry-run", mine, theirs)
+    done = here.run(*words, "--json", TMPDIR=str(scratch)).json["peers"][0]
+    assert (done["here"]["added"], done["there"]["added"]) == (6, 3)
+    assert here.run("sync", "--dry-run", mine, here.home / "nowhere", TMPDIR=str(scratch)).code == 66
+    after = everything_below(here.home)
+    changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    if made == "neither":
+        changed -= {str(scratch)}  # what was made in it is gone again
+    else:
+        changed = {path for path in changed if "/.local/state/" not in path and path != str(scratch)}
+    assert changed == set()
+    assert list(scratch.iterdir()) == []
+    here.ok("sync", mine, theirs)
+    assert contents(mine) == contents(theirs) == sorted(map(message, range(9)))

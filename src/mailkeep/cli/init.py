@@ -45,11 +45,7 @@ def init(options: Options) -> int:
     if os.path.exists(os.path.join(place.state, b"index.db")):
         result = _again(place, output, adopt=args.adopt, force=args.force)
     else:
-        layout, encoding = args.layout, args.encoding
-        if known is not None:  # what is said counts; then what is configured; then what is there
-            layout = known.layout if layout == "auto" else layout
-            encoding = known.encoding if encoding == "auto" else encoding
-        result = make(place, output, adopt=args.adopt, layout=layout, encoding=encoding)
+        result = make(place, output, adopt=args.adopt, layout=args.layout, encoding=args.encoding)
     if known is None:
         add_store(where, name, {"path": os.fsdecode(root), "state": os.fsdecode(place.state)})
         output.say(f"entered as the store {name} in {where.config_file}")
@@ -178,6 +174,9 @@ def make(
         from mailkeep.store.gate import missing_root
 
         raise missing_root(place.root)
+    configured = _configured(place)  # what is said counts; then what is configured; then what is there
+    layout = configured[0] if layout == "auto" else layout
+    encoding = configured[1] if encoding == "auto" else encoding
     found = _detect(place.root, layout, encoding)
     if not quiet:
         for reason in found.reasons:
@@ -217,6 +216,28 @@ def make(
     if quiet:
         return {"problems": []}
     return _described(place, report.added, report.problems, adopted=adopt)
+
+
+def rehearse(place: Place) -> None:
+    """Let a place have the state that `make` would give it, in a temporary directory, for a dry run."""
+    import tempfile
+
+    from mailkeep.store.store import Store
+
+    if not os.path.isdir(place.root):
+        from mailkeep.store.gate import missing_root
+
+        raise missing_root(place.root)
+    layout, encoding = _configured(place)
+    found = _detect(place.root, layout, encoding)
+    place.scratch = os.fsencode(tempfile.mkdtemp(prefix="mailkeep-dry-run-"))
+    place.state = os.path.join(place.scratch, b"state")
+    Store.create(place.root, place.state, found.layout, rehearsal=True).close()
+
+
+def _configured(place: Place) -> tuple[str, str]:
+    """Layout and encoding that the configuration wants."""
+    return ("auto", "auto") if place.settings is None else (place.settings.layout, place.settings.encoding)
 
 
 def _detect(root: bytes, layout: Any, encoding: Any) -> Any:

@@ -111,12 +111,22 @@ class Place:
 
     Attributes:
         settings: Its table of the configuration, or None for a path that is not configured.
+        scratch: A directory that is removed by `close`: the state that a dry run makes of a Maildir without one.
     """
 
-    __slots__ = ("name", "root", "settings", "state")
+    __slots__ = ("name", "root", "scratch", "settings", "state")
 
     def __init__(self, name: str, root: bytes, state: bytes, settings: StoreSettings | None) -> None:
         self.name, self.root, self.state, self.settings = name, root, state, settings
+        self.scratch: bytes | None = None
+
+    def close(self) -> None:
+        """Remove the state that a dry run made for itself."""
+        if self.scratch is not None:
+            from mailkeep.system import fs
+
+            fs.remove_tree(self.scratch)
+            self.scratch = None
 
 
 def places() -> Places:
@@ -190,13 +200,11 @@ def limits_of(guard: GuardSettings) -> Any:
 def open_store(
     place: Place, *, wait: float = 0, dry: bool = False, lock: Lock | None = None, create: bool = False
 ) -> Store:
-    """Open the store at a place; with `create`, make it if it is none yet (one-off runs)."""
+    """Open the store at a place; with `create`, make it if it is none yet (one-off runs; see `make_ready`)."""
     from mailkeep.store.store import Store
 
-    if create and not os.path.exists(os.path.join(place.state, b"index.db")):
-        from mailkeep.cli.init import make
-
-        make(place, Output(Options("init")), quiet=True)
+    if create:
+        make_ready(place, dry=dry)
     limits = limits_of(place.settings.guard) if place.settings is not None else None
     store = Store.open(place.root, place.state, limits, wait, dry=dry, lock=lock)
     error = other_layout(place, store.index.meta["layout"])
@@ -204,6 +212,21 @@ def open_store(
         store.close()
         raise error
     return store
+
+
+def make_ready(place: Place, *, dry: bool) -> None:
+    """Make a store of a Maildir that is none yet, for a one-off run.
+
+    A dry run gets one in a temporary directory that `Place.close` removes; the Maildir is read, and stays as it is.
+    """
+    if os.path.exists(os.path.join(place.state, b"index.db")):
+        return
+    from mailkeep.cli.init import make, rehearse
+
+    if dry:
+        rehearse(place)
+    else:
+        make(place, Output(Options("init")), quiet=True)
 
 
 def other_layout(place: Place, noted: str) -> ConfigError | None:

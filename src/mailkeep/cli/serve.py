@@ -6,7 +6,7 @@ import os
 import select
 import sys
 
-from mailkeep.cli.run import Options, find, open_store
+from mailkeep.cli.run import Options, Place, find, open_store
 from mailkeep.domain.errors import (
     EXIT_DONE,
     MailkeepError,
@@ -45,6 +45,13 @@ def _serve(options: Options, wire: Wire) -> int:
     greeting = _greeting(wire)
     dry = greeting.get("dry") == "1"
     place = find(options.store or greeting.get("store") or None if not options.path else None, options.path)
+    try:
+        return _answer(options, wire, place, greeting, dry=dry)
+    finally:
+        place.close()
+
+
+def _answer(options: Options, wire: Wire, place: Place, greeting: dict[str, str], *, dry: bool) -> int:
     try:
         store = open_store(place, dry=dry, create=options.path is not None)
     except StoreBusy as err:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from mailkeep.cli.run import Options, Output, Place, error_table, find, no_peers, open_store
+from mailkeep.cli.run import Options, Output, Place, error_table, find, make_ready, no_peers, open_store
 from mailkeep.domain.errors import (
     EXIT_DONE,
     EXIT_HELD,
@@ -68,6 +68,13 @@ class Target:
 def sync(options: Options) -> int:
     """Synchronise a store with its peers; the exit status is the worst of all sessions."""
     place = find(options.store, options.path)
+    try:
+        return _sync(options, place)
+    finally:
+        place.close()
+
+
+def _sync(options: Options, place: Place) -> int:
     targets = _targets(options, place)
     output = Output(options)
     _hook(place, "pre", output, {})
@@ -151,8 +158,8 @@ class Run:
     def _once(self, target: Target) -> dict[str, Any]:
         lock: Lock | None = None
         place, options = self.place, self.options
-        if place.settings is None and not os.path.exists(os.path.join(place.state, b"index.db")):
-            open_store(place, create=True).close()
+        if place.settings is None:
+            make_ready(place, dry=options.dry)
         lock = take_lock(place.root, place.state, options.wait)
         wire = Wire()
         wire.greet(dry=str(int(options.dry)), lock=lock.name)

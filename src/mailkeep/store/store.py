@@ -96,7 +96,14 @@ class Store:
 
     @classmethod
     def create(
-        cls, root: bytes, state: bytes, layout: Layout, limits: Limits | None = None, *, adopt: bool = False
+        cls,
+        root: bytes,
+        state: bytes,
+        layout: Layout,
+        limits: Limits | None = None,
+        *,
+        adopt: bool = False,
+        rehearsal: bool = False,
     ) -> Store:
         """Make the state of a new store around an existing Maildir (or an empty directory).
 
@@ -104,6 +111,7 @@ class Store:
 
         Args:
             adopt: Take a root over that has another store's marker.
+            rehearsal: For dry runs: nothing is written but the state, and no run but a dry one may use it.
 
         Raises:
             UsageError: The root belongs to a store already, or the state would lie in a mail tree.
@@ -131,7 +139,8 @@ class Store:
                 )
             from mailkeep.store.vault import probe
 
-            mode = probe(state, root_fd) if os.stat(state).st_dev == os.fstat(root_fd).st_dev else COPY
+            same = os.stat(state).st_dev == os.fstat(root_fd).st_dev and not rehearsal
+            mode = probe(state, root_fd) if same else COPY
             temporary = os.path.join(state, INDEX + b".new")
             for leftover in (temporary, temporary + b"-wal", temporary + b"-shm"):
                 if os.path.exists(leftover):
@@ -144,11 +153,13 @@ class Store:
                 vault=mode,
                 granularity=fs.measure_granularity(state),
                 root_path=root,
+                **({"rehearsal": 1} if rehearsal else {}),
             )
             index.close()
             fs.rename(temporary, os.path.join(state, INDEX))
             index = Index.open(os.fsdecode(os.path.join(state, INDEX)))
-            marker.write(root_fd, index.meta["store"], 0)
+            if not rehearsal:
+                marker.write(root_fd, index.meta["store"], 0)
             os.close(root_fd)
             return cls(root, state, lock, index, limits or Limits())
         except OSError as err:
@@ -213,6 +224,9 @@ class Store:
         return bytes(self.index.meta["store"])
 
     def _check_marker(self) -> None:
+        if self.index.meta.get("rehearsal"):
+            assert self.dry, "what was made for a dry run serves for nothing else"
+            return
         found = marker.read(self.maildir.fd, self.root)
         if (
             found is None

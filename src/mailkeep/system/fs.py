@@ -127,6 +127,13 @@ def rmdir(path: bytes, *, dir_fd: int | None = None) -> None:
     os.rmdir(path, dir_fd=dir_fd)
 
 
+def remove_tree(path: bytes) -> None:
+    """Remove a temporary directory of ours with all that is in it; what cannot be removed stays."""
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def fsync(fd: int) -> None:
     """Make one file durable; an error means that the state of the file is unknown."""
     os.fsync(fd)
