@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import pytest
 
 from cli.machine import Machine, contents, files, mailbox, message
+from mailkeep.store.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +36,40 @@ def test_pull_takes_and_keeps_local_changes_local(pair: Machine) -> None:
     )
     assert "1 message changed here and not there" in pair.ok("status").out
     assert "1 message changed here" in pair.ok("peer", "show", "other").out
+
+
+@pytest.mark.parametrize("direction", ["both", "push", "pull"])
+def test_status_decodes_what_many_messages_share_only_once(
+    pair: Machine, direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A one-way or filtered peer, and one never met: all records count, and status stays quick."""
+    from mailkeep.wire import registers
+
+    pair.ok("peer", "remove", "other")
+    pair.ok("peer", "add", "other", pair.home / "Other", "--direction", direction, "--exclude", "Many")
+    mailbox(pair.home / "Maildir/.Many", *(message(n, f"many {n}") for n in range(300)))
+    pair.ok("sync", "--force")
+    mailbox(pair.home / "Maildir", message(400))
+    files(pair.home / "Maildir")[0].unlink()
+    pair.ok("peer", "add", "--store", "mail", "never", pair.home / "Never")
+    calls = []
+    decode = registers.decode
+
+    def counted(*args: Any) -> Any:
+        calls.append(args)
+        return decode(*args)
+
+    store = Store.open(os.fsencode(pair.home / "Maildir"), os.fsencode(pair.state()))
+    store.scan()
+    store.end_run("scan", None, 0, {})
+    store.close()
+    monkeypatch.setattr(registers, "decode", counted)
+    peers = {
+        row["name"]: row for row in pair.ok("status", "--store", "mail", "--json").json["stores"][0]["peers"]
+    }
+    assert peers["other"]["waiting_by_mailbox"] == {"INBOX": 2 if direction != "pull" else 4}
+    assert peers["never"]["waiting_by_mailbox"] == {"INBOX": 3, "Many": 300}
+    assert len(calls) < 40
 
 
 def test_at_a_first_meeting_by_pull_what_both_have_does_not_wait(here: Machine) -> None:
