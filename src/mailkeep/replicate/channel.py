@@ -42,7 +42,8 @@ def drive(
         out = wire.output(flush=not endpoint.has_more)
         if out:
             try:
-                written = os.write(target, memoryview(out)[:READ_BYTES].tobytes())
+                with memoryview(out) as view, view[:READ_BYTES] as part:
+                    written = os.write(target, part)
                 del out[:written]
                 fluent += written
             except BlockingIOError:

@@ -31,7 +31,7 @@ from mailkeep.wire import frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from mailkeep.domain.record import Registers, Vector
@@ -78,6 +78,8 @@ class Endpoint:
         self.numbers: dict[int, int] = {}
         """The peer's replica numbers -> ours."""
         self.claim: Claim | None = None
+        self._remap: tuple[Claim, Callable[[bytes], bytes]] | None = None
+        """Checks and renumbers registers as one claim allows."""
         self.peer = 0
         self.stage: Stage | None = None
         self.staged_boxes: dict[bytes, int] = {}
@@ -452,9 +454,14 @@ class Endpoint:
         Raises:
             ValueError: Something in it is out of bounds; no record of the page was staged.
         """
-        from mailkeep.wire.registers import remap
+        claim = self.claim
+        assert claim is not None
+        if self._remap is None or self._remap[0] is not claim:
+            from mailkeep.wire.registers import memoised, remap
 
-        assert self.claim is not None
+            numbers, vector = self.numbers, claim.vector
+            self._remap = (claim, memoised(lambda blob: remap(blob, numbers, vector)))
+        remapped = self._remap[1]
         box_id, records = message
         staged = self.staged_boxes.get(box_id)
         if staged is None:
@@ -463,7 +470,6 @@ class Endpoint:
                 return  # of a mailbox that is excluded, or was never announced
             staged = self.staged_boxes[box_id] = self.ready_stage().mailbox(box_id, None, 1, False)
         rows = []
-        numbers, vector = self.numbers, self.claim.vector
         for content_id, copy, live, uid, date, size, regs, still in records:
             if type(content_id) is not bytes or len(content_id) != 32 or type(regs) is not bytes:
                 raise ValueError("a content id or registers of a wrong type")
@@ -473,9 +479,7 @@ class Endpoint:
                 0 <= copy < COPY_MAX and 0 < uid <= UID_MAX and abs(date) <= DATE_MAX and 0 <= size < SIZE_MAX
             ):
                 raise ValueError("a number out of bounds")
-            rows.append(
-                (content_id, copy, bool(live), uid, date, size, remap(regs, numbers, vector), bool(still))
-            )
+            rows.append((content_id, copy, bool(live), uid, date, size, remapped(regs), bool(still)))
         self.ready_stage().records(staged, rows)
 
     # --- contents, both ways
@@ -547,7 +551,7 @@ class Endpoint:
                 keep = os.dup(fd)
                 self.sending.insert(0, self._pieces(content_id, keep, size, date))
                 return
-            data = os.read(fd, frames.PIECE_BYTES + 1)
+            data = os.read(fd, size + 1)
         finally:
             os.close(fd)
         from hashlib import sha256
@@ -561,7 +565,7 @@ class Endpoint:
             )
             self.say(frames.LACK, [content_id, "it is damaged in the vault"])
             return
-        self.wire.send(frames.CONTENT, b"%b%b%b" % (content_id, date.to_bytes(8, "big", signed=True), data))
+        self.wire.send(frames.CONTENT, content_id + date.to_bytes(8, "big", signed=True), data)
         self._sent(size)
 
     def _pieces(self, content_id: bytes, fd: int, size: int, date: int) -> Iterator[None]:

@@ -25,7 +25,7 @@ from mailkeep.domain.record import (
 )
 from mailkeep.store.holds import Reaper, is_approved
 from mailkeep.store.ledger import COLUMNS, Record
-from mailkeep.wire.registers import decode, encode
+from mailkeep.wire.registers import decode, encode, memoised
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -308,6 +308,7 @@ class Merge:
         from mailkeep.rules.digest import MODULUS, contribution
 
         ledger, index = self.ledger, self.index
+        flags_in = memoised(lambda blob: pack(flags_set(decode(blob, True, 1))))
         for page in self._pages(staged, box):
             fresh: list[tuple[object, ...]] = []
             fresh_contents: dict[bytes, int] = {}
@@ -325,7 +326,7 @@ class Merge:
                     content = fresh_contents.get(content_id)
                     if content is None:
                         content = fresh_contents[content_id] = ledger.content(content_id, size, kept=False)
-                flags = pack(flags_set(decode(blob, bool(live), uid)))
+                flags = flags_in(blob)
                 if whole:
                     blob = encode(self._merged({}, decode(blob, bool(live), uid), True, was_seen)[0])
                 fresh.append(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from mailkeep.domain.record import known_to
 from mailkeep.rules.digest import mailbox_digest
-from mailkeep.store.ledger import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     from mailkeep.domain.record import Vector
     from mailkeep.rules.digest import Buckets
@@ -35,6 +34,7 @@ def news(ledger: Ledger, seen: Vector, since: int) -> Iterator[tuple[Mailbox, li
     Args:
         since: Every change up to this number is known to be covered.
     """
+    is_known = _known(seen)
     after = since
     while True:
         rows = list(ledger.execute(f"{_SELECT} WHERE r.seq > ? ORDER BY r.seq LIMIT ?", (after, PAGE)))
@@ -43,9 +43,8 @@ def news(ledger: Ledger, seen: Vector, since: int) -> Iterator[tuple[Mailbox, li
         after = rows[-1][8]
         pages: dict[int, list[WireRecord]] = {}
         for row in rows:
-            record = _record(row)
-            if not known_to(record.regs, seen):
-                pages.setdefault(record.mailbox, []).append(wire_record(ledger, row))
+            if not is_known(row[7]):
+                pages.setdefault(row[1], []).append(wire_record(ledger, row))
         for mailbox, page in pages.items():
             yield ledger.boxes[mailbox], page
 
@@ -90,22 +89,27 @@ def buckets_of(ledger: Ledger, box: Mailbox) -> Buckets:
 def boxes_with_news(ledger: Ledger, seen: Vector, since: int) -> set[int]:
     """Numbers of mailboxes of which the vector does not cover a register or a record."""
     out = {box.no for box in ledger.boxes.values() if not known_to(box.regs, seen)}
+    is_known = _known(seen)
     after = since
     while True:
         rows = list(
             ledger.execute(
-                "SELECT seq, mailbox, live, uid, regs FROM record WHERE seq > ? ORDER BY seq LIMIT ?",
-                (after, PAGE),
+                "SELECT seq, mailbox, regs FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (after, PAGE)
             )
         )
         if not rows:
             return out
         after = rows[-1][0]
-        from mailkeep.wire.registers import decode
-
-        for _, mailbox, live, uid, regs in rows:
-            if mailbox not in out and not known_to(decode(regs, bool(live), uid), seen):
+        for _, mailbox, regs in rows:
+            if mailbox not in out and not is_known(regs):
                 out.add(mailbox)
+
+
+def _known(seen: Vector) -> Callable[[bytes], bool]:
+    """Whether the vector covers every register of a blob: its stamps alone decide, not the values beside it."""
+    from mailkeep.wire.registers import decode, memoised
+
+    return memoised(lambda blob: known_to(decode(blob, True, 1), seen))
 
 
 def waiting(ledger: Ledger, seen: Vector, since: int) -> dict[int, int]:
@@ -130,10 +134,6 @@ def waiting(ledger: Ledger, seen: Vector, since: int) -> dict[int, int]:
         if any(not covers(seen, r) for name, r in registers.items() if name != UID):
             out[mailbox] = out.get(mailbox, 0) + count
     return out
-
-
-def _record(row: tuple) -> Record:  # type: ignore[type-arg]
-    return Record((*row[:10], None, 0, None, None, None, None, None, 0, 0))
 
 
 def wire_record(ledger: Ledger, row: tuple) -> WireRecord:  # type: ignore[type-arg]

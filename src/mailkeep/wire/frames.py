@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
+HEADER_BYTES = 5
 GREETING = b"mailkeep/%d" % VERSION
 GREETING_BYTES_MAX = 1024
 FRAME_BYTES_MAX = 1 << 20
@@ -53,9 +54,12 @@ class Wire:
     """
 
     def __init__(self) -> None:
-        self._in = bytearray()
+        self._in = b""
+        self._at = 0
+        """How far `_in` was taken: moved on frame by frame, so that no frame moves those behind it."""
         self._out = bytearray()
-        self._plain = bytearray()
+        self._plain: list[bytes] = []
+        self._plain_bytes = 0
         self._compressed = b""
         self._greeted = False
         self._compressor: Any = None
@@ -74,15 +78,17 @@ class Wire:
         """Bytes that came in."""
         self.received_bytes += len(data)
         if self._decompressor is None:
-            self._in += data
+            self._in = self._in[self._at :] + data
+            self._at = 0
         else:
             self._compressed += data
-            self._expand()
 
-    def _expand(self) -> None:
-        """Decompress, but never more than a frame and a piece ahead of what is taken."""
+    def _expand(self, want: int) -> bool:
+        """Decompress until `want` bytes are there to be taken, and little more; False when more must come first."""
         decompressor, data = self._decompressor, self._compressed
-        while (data or not decompressor.needs_input) and len(self._in) < 2 * FRAME_BYTES_MAX:
+        parts = [self._in[self._at :]]
+        have = len(parts[0])
+        while have < want and (data or not decompressor.needs_input):
             try:
                 if decompressor.eof:
                     from mailkeep.wire.zstd import decompressor as make
@@ -90,46 +96,44 @@ class Wire:
                     data = decompressor.unused_data + data
                     decompressor = self._decompressor = make(WINDOW_LOG_MAX)
                     continue
-                self._in += decompressor.decompress(data, FRAME_BYTES_MAX)
-                data = b""
-                if decompressor.eof and decompressor.unused_data:
-                    continue
+                parts.append(decompressor.decompress(data, FRAME_BYTES_MAX))
             except Exception as err:
                 raise RemoteProtocolError(f"the peer's compressed stream is damaged: {err}") from err
-            if decompressor.needs_input or decompressor.eof:
+            have += len(parts[-1])
+            data = b""
+            if decompressor.eof and not decompressor.unused_data:
                 break
         self._compressed = data
+        self._in, self._at = b"".join(parts), 0
+        return have >= want
 
     def next_frame(self) -> tuple[int, bytes] | None:
         """The next whole frame, or None until more bytes come."""
-        if self._decompressor is not None and len(self._in) < FRAME_BYTES_MAX + 5 and self._pending():
-            self._expand()
         if not self._greeted and not self._take_greeting():
             return None
-        have = self._in
-        if len(have) < 5:
-            return None
-        size = int.from_bytes(have[:4], "big")
+        start = self._at + HEADER_BYTES
+        if len(self._in) < start:
+            if self._decompressor is None or not self._expand(HEADER_BYTES):
+                return None
+            start = HEADER_BYTES
+        size = int.from_bytes(self._in[start - HEADER_BYTES : start - 1], "big")
         if size > FRAME_BYTES_MAX:
             raise RemoteProtocolError(
                 f"the peer announced a frame of {size:,} bytes; {FRAME_BYTES_MAX:,} are allowed"
             )
-        if len(have) < 5 + size:
-            return None
-        kind = have[4]
-        payload = bytes(have[5 : 5 + size])
-        del have[: 5 + size]
-        return kind, payload
+        if len(self._in) < start + size:
+            if self._decompressor is None or not self._expand(HEADER_BYTES + size):
+                return None
+            start = HEADER_BYTES
+        self._at = start + size
+        return self._in[start - 1], self._in[start : self._at]
 
     def peek_greeting(self) -> bool:
         """Take the peer's greeting if it has come whole."""
         return self._greeted or self._take_greeting()
 
-    def _pending(self) -> bool:
-        return bool(self._compressed) or not self._decompressor.needs_input
-
     def _take_greeting(self) -> bool:
-        line, found, _ = bytes(self._in[:GREETING_BYTES_MAX]).partition(b"\n")
+        line, found, _ = self._in[:GREETING_BYTES_MAX].partition(b"\n")
         if not found and GREETING.startswith(line[: len(GREETING)]) and len(line) < GREETING_BYTES_MAX:
             return False
         word, *options = line.split(b" ")
@@ -139,7 +143,7 @@ class Wire:
         for option in options:
             key, _, value = option.decode("ascii", "replace").partition("=")
             self.greeting[key] = value
-        del self._in[: len(line) + 1]
+        self._at = len(line) + 1
         self._greeted = True
         return True
 
@@ -151,14 +155,16 @@ class Wire:
         words = [f"{key}={value}".encode() for key, value in options.items()]
         self._out += b" ".join([GREETING, *words]) + b"\n"
 
-    def send(self, kind: int, payload: bytes) -> None:
-        """Queue a frame."""
-        size = len(payload)
+    def send(self, kind: int, payload: bytes, data: bytes = b"") -> None:
+        """Queue a frame, whose payload may come in two parts."""
+        size = len(payload) + len(data)
         self.spoke = True
         if size > FRAME_BYTES_MAX:
             raise LocalProtocolError(f"a frame of {size:,} bytes was to be sent")
-        self._plain += b"%b%c" % (size.to_bytes(4, "big"), kind)
-        self._plain += payload
+        self._plain.append(b"%b%c%b" % (size.to_bytes(4, "big"), kind, payload))
+        if data:
+            self._plain.append(data)
+        self._plain_bytes += HEADER_BYTES + size
 
     def compress(self) -> None:
         """From here on both directions are compressed: both hellos have passed."""
@@ -167,15 +173,12 @@ class Wire:
         self._flush_plain()
         self._compressor = compressor(self._level)
         self._decompressor = decompressor(WINDOW_LOG_MAX)
-        if self._in:
-            data, self._in = bytes(self._in), bytearray()
-            self._compressed = data
-            self._expand()
+        self._compressed, self._in, self._at = self._in[self._at :], b"", 0
 
     @property
     def queued(self) -> int:
         """Bytes waiting to be sent, about."""
-        return len(self._plain) + len(self._out)
+        return self._plain_bytes + len(self._out)
 
     def output(self, *, flush: bool) -> bytearray:
         """Bytes to write now; the caller deletes from its front what it has written.
@@ -183,25 +186,26 @@ class Wire:
         Args:
             flush: Nothing more is coming for the moment: the reader must be able to go on with this.
         """
-        if self._plain and (flush or len(self._plain) >= FILL_BYTES):
+        if self._plain and (flush or self._plain_bytes >= FILL_BYTES):
             self._flush_plain(flush)
         return self._out
 
     def _flush_plain(self, flush: bool = True) -> None:
-        if self._compressor is None:
-            self._out += self._plain
-        else:
-            from mailkeep.wire.zstd import FLUSH_BLOCK, FLUSH_FRAME, GO_ON, compressor
-
-            mode = FLUSH_BLOCK if flush else GO_ON
-            self._since += len(self._plain)
-            if self.keeps_up and self._level != FAST_LEVEL and self._since > PLENTY_BYTES:
-                self._out += self._compressor.compress(bytes(self._plain), FLUSH_FRAME)
-                self._level = FAST_LEVEL
-                self._compressor = compressor(FAST_LEVEL)
-            else:
-                self._out += self._compressor.compress(bytes(self._plain), mode)
+        data = b"".join(self._plain)
         self._plain.clear()
+        self._plain_bytes = 0
+        if self._compressor is None:
+            self._out += data
+            return
+        from mailkeep.wire.zstd import FLUSH_BLOCK, FLUSH_FRAME, GO_ON, compressor
+
+        self._since += len(data)
+        if self.keeps_up and self._level != FAST_LEVEL and self._since > PLENTY_BYTES:
+            self._out += self._compressor.compress(data, FLUSH_FRAME)
+            self._level = FAST_LEVEL
+            self._compressor = compressor(FAST_LEVEL)
+        else:
+            self._out += self._compressor.compress(data, FLUSH_BLOCK if flush else GO_ON)
 
 
 def not_mailkeep(line: bytes) -> RemoteProtocolError:

@@ -16,13 +16,35 @@ from mailkeep.domain.record import APPROVED, LAMPORT_MAX, LIVE, UID, Register
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
 
     from mailkeep.domain.record import Registers
 
+    T = TypeVar("T")
+
 GROUPS_MAX = 64
+MEMO_MAX = 4096
 FLAGS_MAX = 512
 """Registers of one record that a peer may send."""
+
+
+def memoised(function: Callable[[bytes], T]) -> Callable[[bytes], T]:
+    """`function` of a blob, worked out once for each: most records share their registers with many others.
+
+    At most MEMO_MAX results are kept; an error is not.
+    """
+    known: dict[bytes, T] = {}
+
+    def look_up(blob: bytes) -> T:
+        value = known.get(blob)
+        if value is None:
+            if len(known) >= MEMO_MAX:
+                known.clear()
+            value = known[blob] = function(blob)
+        return value
+
+    return look_up
 
 
 def encode(registers: Mapping[str, Register]) -> bytes:
