@@ -187,8 +187,8 @@ def _session(a: Side, b: Side, between: Callable[[], None] | None) -> Session:
             try:
                 connect(initiator, responder)
             except Exception:
-                initiator.received.abandon()
-                responder.received.abandon()
+                initiator.abandon()
+                responder.abandon()
                 raise
             first.end_run("sync", b.name, 0, {})
             second.end_run("serve", a.name, 0, {})

@@ -74,7 +74,7 @@ def _answer(options: Options, wire: Wire, place: Place, greeting: dict[str, str]
         try:
             drive(responder, 0, 1, timeout_seconds=TIMEOUT_SECONDS, until=lambda: responder.finished)
         except BaseException:
-            responder.received.abandon()
+            responder.abandon()
             raise
         status = responder.final["status"] if responder.final is not None else EXIT_DONE
         store.end_run(

@@ -194,7 +194,7 @@ class Run:
             try:
                 converse(initiator, child, target)
             except BaseException:
-                initiator.received.abandon()
+                initiator.abandon()
                 if initiator.outcome is not None and not options.dry:
                     store.bump()
                     store.apply()

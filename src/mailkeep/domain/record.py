@@ -28,6 +28,8 @@ WEAK = 0
 LAMPORT_MAX = 1 << 52
 """A peer's lamport above this is refused: it could never be counted beyond."""
 UID_MAX = (1 << 32) - 1
+SIZE_MAX = 1 << 32
+"""A message of this many bytes (4 GiB) or more is refused."""
 COPY_MAX = 100_000
 """Copies of one content in one mailbox; more is an attack or a runaway program."""
 REPLICA_ID_BYTES = 8

@@ -23,7 +23,7 @@ import os
 from msgpack import packb, unpackb
 
 from mailkeep.domain.errors import DataError, InternalError, MailkeepError, RemoteProtocolError, printable
-from mailkeep.domain.record import COPY_MAX, LAMPORT_MAX, LIVE, NAME, UID_MAX, VALIDITY, Register
+from mailkeep.domain.record import COPY_MAX, LAMPORT_MAX, LIVE, NAME, SIZE_MAX, UID_MAX, VALIDITY, Register
 from mailkeep.replicate.view import View
 from mailkeep.rules.identity import Side
 from mailkeep.system import fs
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mailkeep.domain.record import Registers, Vector
+    from mailkeep.replicate.received import Received
     from mailkeep.store.ledger import Mailbox
     from mailkeep.store.merge import Claim, Stage
     from mailkeep.store.store import Store
@@ -42,12 +43,8 @@ if TYPE_CHECKING:
 WINDOW = 2000
 """Contents asked for and not yet received. At 8 KB each this covers 16 MB: 100 Mbit/s at 1.3 s."""
 WANT_PAGE = 500
-BATCH_FILES, BATCH_BYTES = 3000, 48 << 20
-"""Contents received between two syncs."""
 OUT_BYTES = 1 << 19
 """No more is read from the disk while this much waits to be written."""
-SIZE_MAX = 1 << 32
-"""A message of 4 GiB or more is refused."""
 DATE_MAX = 1 << 33
 REPLICAS_MAX = 10_000
 LAMPORT_JUMP_MAX = 1 << 40
@@ -90,7 +87,7 @@ class Endpoint:
         """Contents that the peer asked for, the next one last, each with its INTERNALDATE if it may see it."""
         self.since = 0
         self.snapshot_seq = self.index.seq
-        self.received = Received(self)
+        self._received: Received | None = None
         self.sent_contents = self.sent_size = 0
         self.offered = (0, 0)
         """Live messages, and their bytes, in the news that were sent: counted for somebody who watches."""
@@ -98,6 +95,20 @@ class Endpoint:
         self._outstanding = 0
         self._more_wanted = False
         self._asked_again = False
+
+    @property
+    def received(self) -> Received:
+        """What comes in on its way into the vault; made when first asked for."""
+        if self._received is None:
+            from mailkeep.replicate.received import Received
+
+            self._received = Received(self.store)
+        return self._received
+
+    def abandon(self) -> None:
+        """The session is cut: keep what arrived whole. Durable on return."""
+        if self._received is not None:
+            self._received.abandon()
 
     # --- bytes
 
@@ -556,6 +567,8 @@ class Endpoint:
             os.close(fd)
         from hashlib import sha256
 
+        from mailkeep.store.keeper import pack_head
+
         if sha256(data).digest() != content_id:
             self.refused.append(
                 (
@@ -565,7 +578,7 @@ class Endpoint:
             )
             self.say(frames.LACK, [content_id, "it is damaged in the vault"])
             return
-        self.wire.send(frames.CONTENT, content_id + date.to_bytes(8, "big", signed=True), data)
+        self.wire.send(frames.CONTENT, pack_head(content_id, date), data)
         self._sent(size)
 
     def _pieces(self, content_id: bytes, fd: int, size: int, date: int) -> Iterator[None]:
@@ -630,7 +643,7 @@ class Endpoint:
     def _came(self) -> None:
         self._outstanding -= 1
         if not self.want_contents():
-            self.received.settle()
+            self.received.finish()
             self.contents_complete()
 
     def contents_complete(self) -> None:
@@ -643,127 +656,3 @@ def take_root(root: object) -> bytes | None:
     if root is not None and (type(root) is not bytes or len(root) > 32):
         raise ValueError("digest")
     return root
-
-
-class Received:
-    """Contents as they come in: checked, written to the vault, made durable and noted in batches."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        self.expected: dict[bytes, int] = {}
-        self.batch: list[tuple[bytes, int, int]] = []
-        self.unsettled: set[bytes] = set()
-        """Contents of the batch: here, though the index does not say so yet."""
-        self.bytes = self.total_bytes = self.count = 0
-        self.writer: Any = None
-
-    def expect(self, page: list[tuple[int, bytes, int, int]]) -> list[bytes]:
-        """Note what is asked for: (number, content id, size, date); ids not asked for already."""
-        out = []
-        for _, content_id, _, date in page:
-            if content_id not in self.expected and content_id not in self.unsettled:
-                self.expected[content_id] = date
-                out.append(content_id)
-        return out
-
-    def _take(self, content_id: bytes) -> int:
-        date = self.expected.pop(content_id, None)
-        if date is None:
-            raise RemoteProtocolError("the peer sent a content that was not asked for")
-        return date
-
-    def small(self, payload: bytes) -> None:
-        """Take in a whole content; durable, and noted in the index, after `settle`.
-
-        Raises:
-            RemoteProtocolError: It was not asked for, or its bytes are others; it was not kept.
-        """
-        from hashlib import sha256
-
-        content_id = payload[:32]
-        date = self._take(content_id)
-        data = payload[40:]
-        if sha256(data).digest() != content_id:
-            raise RemoteProtocolError(
-                f"the peer sent other bytes than content {content_id.hex()} has; they were not kept"
-            )
-        st = self.endpoint.store.vault.write(content_id, date, data)
-        self._note(content_id, len(data), st.st_ino)
-
-    def begin(self, content_id: bytes, date: int, size: int) -> None:
-        """Make ready for a large content of `size` bytes, less than SIZE_MAX; one at a time.
-
-        Raises:
-            ValueError: Another one is under way, or a number is out of bounds.
-            RemoteProtocolError: It was not asked for.
-        """
-        if (
-            self.writer is not None
-            or type(size) is not int
-            or not 0 <= size < SIZE_MAX
-            or type(date) is not int
-        ):
-            raise ValueError("a large content out of place")
-        self.writer = self.endpoint.store.vault.writer(content_id, self._take(content_id), size)
-
-    def piece(self, data: bytes) -> bool:
-        """One piece; True when that content is complete."""
-        writer = self.writer
-        if writer is None:
-            raise RemoteProtocolError("the peer sent a piece of nothing")
-        try:
-            writer.write(data)
-            if writer.left:
-                if (watch := self.endpoint.store.progress) is not None:
-                    watch("received", self.count, self.total_bytes + writer.size - writer.left)
-                return False
-            size = os.fstat(writer.fd).st_size
-            st = writer.finish()
-        except DataError as err:
-            raise RemoteProtocolError(err.what) from err
-        self.writer = None
-        self._note(writer.content_id, size, st.st_ino)
-        return True
-
-    def lacking(self, content_id: bytes) -> None:
-        """Wait for a content no longer.
-
-        Raises:
-            RemoteProtocolError: It was not asked for.
-        """
-        self._take(content_id)
-
-    def _note(self, content_id: bytes, size: int, ino: int) -> None:
-        self.batch.append((content_id, size, ino))
-        self.unsettled.add(content_id)
-        self.bytes += size
-        self.total_bytes += size
-        self.count += 1
-        if (watch := self.endpoint.store.progress) is not None:
-            watch("received", self.count, self.total_bytes)
-        if len(self.batch) >= BATCH_FILES or self.bytes >= BATCH_BYTES:
-            self.settle()
-
-    def settle(self) -> None:
-        """Make the batch durable, then note it in the index: contents that arrived stay, whatever comes."""
-        if not self.batch:
-            return
-        store = self.endpoint.store
-        store.vault.syncer.sync()
-        with store.index.transaction():
-            self.batch.sort()
-            store.index.executemany(
-                "INSERT INTO content VALUES (NULL, ?1, ?2, 1, ?3)"
-                " ON CONFLICT (id) DO UPDATE SET kept = 1, size = ?2, ino = ?3",
-                self.batch,
-            )
-        self.batch, self.bytes = [], 0
-        self.unsettled.clear()
-
-    def abandon(self) -> None:
-        """The session is cut: keep what is whole."""
-        if self.writer is not None:
-            self.writer.abandon()
-            self.writer = None
-        if not self.endpoint.store.vault.syncer.failed:
-            self.settle()

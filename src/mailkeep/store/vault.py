@@ -148,7 +148,7 @@ class Vault:
             os.close(out)
         self.syncer.note(path)
 
-    def write(self, content_id: bytes, date: int, data: bytes) -> os.stat_result:
+    def write(self, content_id: bytes, date: int, data: bytes | memoryview) -> os.stat_result:
         """Write a whole small object whose hash the caller has checked. Durable after the next sync."""
         path = self._place(content_id)
         try:
