@@ -168,7 +168,7 @@ def test_results_come_in_the_order_of_the_contents(tmp_path: Path) -> None:
     *inodes, wrong = keeper.results()
     keeper.close()
     assert wrong == WRONG
-    assert HEAD_BYTES == len(pack_head(bytes(32), -1))
+    assert len(pack_head(bytes(32), -1)) == HEAD_BYTES
     for text, inode in zip(texts, inodes, strict=True):
         st = store.vault.stat(sha256(text).digest())
         assert st is not None
