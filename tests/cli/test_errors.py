@@ -250,7 +250,7 @@ def test_the_state_is_lost(pair: Machine) -> None:
         str(pair.state()),
         "is gone, though",
         "carries its marker",
-        "mailkeep init --adopt",
+        "mailkeep rebuild",
     )
     says(pair.run("status"), 74, "is gone, though")
     pair.ok("init", "--adopt", pair.home / "Maildir")
@@ -262,7 +262,7 @@ def test_the_index_is_lost_and_the_vault_is_there(pair: Machine) -> None:
     pair.ok("sync")
     for name in ("index.db", "index.db-wal", "index.db-shm"):
         (pair.state() / name).unlink(missing_ok=True)
-    says(pair.run("sync"), 74, "the index of the store", "is gone, its vault is there", "init --adopt")
+    says(pair.run("sync"), 74, "the index of the store", "is gone, its vault is there", "mailkeep rebuild")
     pair.ok("init", "--adopt", pair.home / "Maildir")
     pair.ok("sync")
     assert len(contents(pair.home / "Other")) == 3

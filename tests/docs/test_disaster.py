@@ -93,8 +93,8 @@ def test_state_lost_begins_anew(pair: tuple[Machine, Machine]) -> None:
     before = contents(laptop.mail)
     shutil.rmtree(laptop.home / ".local/state/mailkeep/mail")
     done = laptop.mailkeep("sync", status=74)
-    assert "init --adopt" in done.stderr
-    laptop.run(["/bin/sh", "-c", typed("init --store mail --adopt ~")])
+    assert "mailkeep rebuild" in done.stderr
+    laptop.run(["/bin/sh", "-c", typed("mailkeep rebuild\n")])
     assert laptop.sync()["exit"] == 0
     assert contents(laptop.mail) == before
     assert contents(server.mail) == before

@@ -44,8 +44,13 @@ def init(options: Options) -> int:
     place.state = place.state or default_state(where, name, root)
     if os.path.exists(os.path.join(place.state, b"index.db")):
         result = _again(place, output, adopt=args.adopt, force=args.force)
+    elif args.adopt and os.path.isdir(os.path.join(place.state, b"objects")):
+        result = _without_index(place, output, args.layout, args.encoding)
     else:
         result = make(place, output, adopt=args.adopt, layout=args.layout, encoding=args.encoding)
+    from mailkeep.cli.backup import after_run
+
+    after_run(place, output)
     if known is None:
         add_store(where, name, {"path": os.fsdecode(root), "state": os.fsdecode(place.state)})
         output.say(f"entered as the store {name} in {where.config_file}")
@@ -117,6 +122,26 @@ def _renewed(place: Place, output: Output) -> dict[str, Any]:
         " compares everything"
     )
     return _described(place, 0, [], adopted=True)
+
+
+def _without_index(place: Place, output: Output, layout: str, encoding: str) -> dict[str, Any]:
+    """Of the state the vault is there and the index is gone: as `mailkeep rebuild` does it."""
+    from mailkeep.store.rebuild import Rebuild
+
+    limits = limits_of(place.settings.guard) if place.settings is not None else None
+    work = Rebuild(
+        place.root, place.state, limits, lambda: _detect(place.root, layout, encoding).layout, force=True
+    )
+    work.run().close()
+    report = work.report
+    assert report is not None
+    for at, why in report.problems:
+        output.warn(f"{at}: {why}")
+    output.say(
+        f"{printable(place.root)} is adopted: {report.added:,} messages were found, {report.put_back:,} were put back from the"
+        " vault; peers see a new replica, and the next session with each compares everything"
+    )
+    return _described(place, report.added, report.problems, adopted=True, put_back=report.put_back)
 
 
 def _has_mail(root: bytes) -> bool:

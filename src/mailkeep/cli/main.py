@@ -12,7 +12,14 @@ import gc
 import os
 import sys
 
-from mailkeep.domain.errors import EXIT_DONE, EXIT_STORAGE, MailkeepError, describe, exit_code_of
+from mailkeep.domain.errors import (
+    EXIT_DONE,
+    EXIT_STORAGE,
+    MailkeepError,
+    ProtocolError,
+    describe,
+    exit_code_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,12 +108,26 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt as err:
         return _failed(err, argv)
     except Exception as err:  # noqa: BLE001 - the edge: a person reads one message, not a traceback
-        status = _failed(err, argv)
-        if not isinstance(err, MailkeepError | OSError) or "MAILKEEP_DEBUG" in os.environ:
+        shown = explained(err)
+        status = _failed(shown, argv)
+        if not isinstance(shown, MailkeepError | OSError) or "MAILKEEP_DEBUG" in os.environ:
             import traceback
 
             traceback.print_exc()
     return status
+
+
+def explained(err: Exception) -> Exception:
+    """The error itself, or, where a damaged index is behind it, that.
+
+    What cannot be read in a session is taken for the peer's words at first.
+    """
+    cause = err.__cause__ if isinstance(err, ProtocolError) else err
+    if isinstance(cause, MailkeepError | OSError | None) or "mailkeep.store.index" not in sys.modules:
+        return err
+    from mailkeep.store.index import explain
+
+    return explain(cause) or err
 
 
 def _failed(err: BaseException, argv: Sequence[str]) -> int:

@@ -164,6 +164,7 @@ def parser() -> Parser:
     _holds(build)
     _check(build)
     _selftest(build)
+    _recovery(build)
     _config(build)
     _completion(build)
     return top
@@ -513,6 +514,57 @@ def _selftest(build: _Builder) -> None:
         metavar="DIR",
         help="where to make the scratch directory (default: the state directory, or beside the Maildir when that is on"
         " another file system)",
+    )
+
+
+def _recovery(build: _Builder) -> None:
+    p = build.verb(
+        "backup",
+        "back the index up, or list its backups",
+        "Make a backup of the index now, beside those that runs make by themselves once a day, or list them.\n"
+        "They lie in the state directory and help against a damaged index; mailkeep rebuild uses them.\n"
+        "Takes no lock: a session may go on meanwhile.",
+        "mailkeep.cli.backup:backup",
+        (
+            ("mailkeep backup", "make one now, whatever its turn"),
+            ("mailkeep backup --list --check", "list them, each read through"),
+        ),
+        (0, 4, 6, 66, 74, 77, 78),
+    )
+    p.add_argument("--list", action="store_true", help="make none: list what there is")
+    p.add_argument("--check", action="store_true", help="read each through: is it whole?")
+    p = build.verb(
+        "rebuild",
+        "replace an index that is lost or damaged",
+        "Put the newest good backup of the index in place of one that is lost, damaged or another store's; without\n"
+        "a backup, make a new index from Maildir and vault. No mail is removed; the old index goes to damaged/ in\n"
+        "the state directory. Peers see a new replica. With a sound index nothing is done.",
+        "mailkeep.cli.rebuild:rebuild",
+        (
+            ("mailkeep rebuild --dry-run", "what is wrong, and what would be done"),
+            ("mailkeep rebuild", "do it"),
+            ("mailkeep rebuild --from /backup/index.db", "from this backup"),
+            ("mailkeep rebuild --recover Recovered", "and make messages of what only the vault has"),
+        ),
+        (0, 3, 5, 6, 64, 65, 66, 74, 77, 78),
+    )
+    p.add_argument(
+        "--from", dest="source", metavar="FILE", help="use this backup of the index, wherever it is"
+    )
+    p.add_argument(
+        "--from-mail", action="store_true", help="use no backup: begin with what lies in Maildir and vault"
+    )
+    p.add_argument(
+        "--recover",
+        metavar="MAILBOX",
+        help="make messages there of contents that lie in the vault and in no mailbox, removed mail among them",
+    )
+    p.add_argument("-n", "--dry-run", action="store_true", help="say what would be done; change nothing")
+    p.add_argument(
+        "--force", action="store_true", help="though the index is sound, or the Maildir has lost its marker"
+    )
+    p.add_argument(
+        "--wait", metavar="DURATION", type=duration, help="wait so long for another run to end: 90s, 5m"
     )
 
 

@@ -6,6 +6,7 @@ import os
 import select
 import sys
 
+from mailkeep.cli.main import explained
 from mailkeep.cli.run import Options, Place, find, open_store
 from mailkeep.domain.errors import (
     EXIT_DONE,
@@ -35,10 +36,13 @@ def serve(options: Options) -> int:
     wire = Wire()
     try:
         return _serve(options, wire)
-    except (MailkeepError, OSError) as err:
-        if not _tell(wire, err) and not isinstance(err, StoreBusy):
-            sys.stderr.write(describe(err) + "\n")
-        return exit_code_of(err)
+    except Exception as err:
+        shown = explained(err)
+        if not isinstance(shown, MailkeepError | OSError):
+            raise
+        if not _tell(wire, shown) and not isinstance(shown, StoreBusy):
+            sys.stderr.write(describe(shown) + "\n")
+        return exit_code_of(shown)
 
 
 def _serve(options: Options, wire: Wire) -> int:
@@ -83,6 +87,10 @@ def _answer(options: Options, wire: Wire, place: Place, greeting: dict[str, str]
         return int(status)
     finally:
         store.close()
+        if store.noted:
+            from mailkeep.cli.backup import after_serving
+
+            after_serving(place)
 
 
 def _greeting(wire: Wire) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from mailkeep.cli.main import explained
 from mailkeep.cli.run import Options, Output, Place, error_table, find, make_ready, no_peers, open_store
 from mailkeep.domain.errors import (
     EXIT_DONE,
@@ -85,7 +86,8 @@ def _sync(options: Options, place: Place) -> int:
     for target in targets:
         try:
             result = run.session(target)
-        except (MailkeepError, OSError) as err:
+        except (MailkeepError, OSError) as error:
+            err = explained(error)
             result = {"peer": target.name, "exit": exit_code_of(err), "error": error_table(err)}
             print(describe(err), file=sys.stderr)
             if isinstance(err, StoreBusy) and not run.opened:
@@ -102,6 +104,10 @@ def _sync(options: Options, place: Place) -> int:
         "seconds": round(clock.monotonic() - began, 3), "scan": run.scan_counts,
         "problems": [{"where": a, "why": b} for a, b in run.problems],
     }  # fmt: skip
+    if run.noted:
+        from mailkeep.cli.backup import after_run
+
+        after_run(place, output)
     output.result(whole)
     _hook(place, "post", output, whole)
     return status
@@ -113,7 +119,7 @@ class Run:
     def __init__(self, options: Options, place: Place, output: Output) -> None:
         self.options, self.place, self.output = options, place, output
         self.store: Store | None = None
-        self.opened = False
+        self.opened = self.noted = False
         self.problems: list[tuple[str, str]] = []
         self.scan_counts: dict[str, int] = {}
         self.progress: Progress | None = None
@@ -124,9 +130,17 @@ class Run:
         end = clock.monotonic() + wait
         pause = BACK_OFF_SECONDS
         restarts = 0
+        first: dict[str, Any] | None = None
         while True:
             try:
-                return self._once(target)
+                result = self._once(target)
+                if not result.pop("again"):
+                    return result if first is None else _both(first, result)
+                first = result
+                self.output.say(
+                    f"{target.name}: its index was rebuilt and has taken in what is here; once more, both ways"
+                )
+                self.close()
             except Stale:
                 restarts += 1
                 if restarts > RESTARTS_MAX or self.store is None:
@@ -152,6 +166,7 @@ class Run:
         if self.progress is not None:
             self.progress.end()
         if self.store is not None:
+            self.noted = self.noted or self.store.noted
             self.store.close()
             self.store = None
 
@@ -249,7 +264,7 @@ class Run:
         for where, why in (*problems, *((f"{target.name}: {a}", b) for a, b in initiator.remote_problems)):
             self.output.warn(f"{where}: {why}")
         return {
-            "peer": target.name, "exit": status, "same": initiator.same, "direction": target.direction,
+            "peer": target.name, "exit": status, "same": initiator.same, "again": initiator.again, "direction": target.direction,
             "here": here, "there": there, "messages_here": initiator.counts[0], "messages_there": initiator.counts[1],
             "sent_bytes": initiator.wire.sent_bytes, "received_bytes": initiator.wire.received_bytes,
             "round_trips": initiator.turns, "seconds": round(seconds, 3),
@@ -328,6 +343,23 @@ def _alarms(store: Store) -> bool:
     from mailkeep.store.holds import alarms
 
     return alarms(store.ledger)
+
+
+def _both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Two sessions with one peer as one result."""
+    counts = {
+        side: {
+            name: first[side].get(name, 0) + second[side].get(name, 0)
+            for name in {**first[side], **second[side]}
+        }
+        for side in ("here", "there")
+    }
+    sums = {
+        key: first[key] + second[key]
+        for key in ("sent_bytes", "received_bytes", "round_trips", "seconds", "problems")
+    }
+    codes = (first["exit"], second["exit"])
+    return {**second, **counts, **sums, "same": False, "exit": worst_exit_code(codes)}
 
 
 def converse(initiator: Initiator, child: Child, target: Target) -> None:

@@ -51,6 +51,7 @@ class Initiator(Endpoint):
 
     Attributes:
         same: Nothing was to be done.
+        again: The peer's index was rebuilt: it only took, this time, and another session has to follow.
         outcome: What the merge did here, or None.
         remote: What the responder reports of its side.
     """
@@ -72,7 +73,7 @@ class Initiator(Endpoint):
         self.counts = (0, 0)
         self.peer_name, self.direction, self.accept_approvals = peer_name, direction, accept_approvals
         self.state = GREETED
-        self.same = False
+        self.same = self.again = False
         self.role = FULL
         self.outcome: Outcome | None = None
         self.remote: dict[str, Any] = {}
@@ -173,6 +174,8 @@ class Initiator(Endpoint):
             self.same = self.finished = True
             return
         self._check_direction(int(message["count"]))
+        if message.get("first") == PUSH and self._sends:
+            self.direction, self.again = PUSH, True
         self.wire.compress()
         with self.index.transaction():
             self.number_replicas(message)
@@ -219,13 +222,14 @@ class Initiator(Endpoint):
 
     def _met(self, box_id: bytes, ours: str, live: bool) -> None:
         """A mailbox of the peer's that has our name and another id: one of the two has to give way."""
-        if self.state != NEWS or not live or box_id in self.ledger.by_id:
+        rebuilt = bool(self.index.meta.get("rebuilt"))
+        if self.state != NEWS or not live or (box_id in self.ledger.by_id and not rebuilt):
             return
         twin = self.ledger.named(ours)
-        if twin is None or twin.id in self.digests:
+        if twin is None or (twin.id in self.digests and not rebuilt) or twin.id == box_id:
             return
         with self.index.transaction():
-            if not self.ledger.reidentify(twin, box_id, self.given):
+            if not self.ledger.reidentify(twin, box_id, self.given, displace=rebuilt):
                 self.twins.append((twin.id, box_id, ours))
 
     def _report_twins(self) -> None:

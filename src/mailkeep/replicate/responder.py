@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mailkeep.domain.errors import EXIT_DONE, EXIT_HELD, EXIT_SKIPPED, PeerUnavailable, RemoteProtocolError
 from mailkeep.replicate.endpoint import Endpoint, take_root
-from mailkeep.replicate.view import FULL, PULL, PUSH, READ, View
+from mailkeep.replicate.view import ARCHIVE, BOTH, FULL, PULL, PUSH, READ, View
 from mailkeep.rules.identity import FIRST, stale
 from mailkeep.system import clock
 from mailkeep.wire import frames
@@ -26,6 +26,7 @@ class Responder(Endpoint):
 
     Attributes:
         role: What the initiator may do here: read or full.
+        learns: The index was rebuilt, and only takes in this session.
         outcome: What the commit did here, or None.
     """
 
@@ -40,7 +41,7 @@ class Responder(Endpoint):
         self.token: tuple[int, bytes] = FIRST
         self.scan_problems: list[tuple[str, str]] = []
         self.final: dict[str, Any] | None = None
-        self.merges = False
+        self.merges = self.learns = False
         self.peer_id = b""
         self.answerer: Answerer | None = None
         self.root_there: bytes | None = None
@@ -132,19 +133,39 @@ class Responder(Endpoint):
         index = self.index
         both = set(theirs) & set(ours)
         self.token = (1 + max((*theirs, *ours))[0], clock.random_bytes(8))
+        first = {}
+        if (
+            index.meta.get("rebuilt")
+            and self.direction in (BOTH, ARCHIVE)
+            and self.role != READ
+            and not self.dry
+        ):
+            # Which mailboxes were renamed, and what was removed, only the peer knows: its word comes first.
+            self.direction, self.learns, first = PUSH, True, {"first": PUSH}
         with index.transaction():
             self.number_replicas(message)
             index.mark("member", [self.peer])
             index.set_tokens(self.peer, max(both, default=self.token), self.token)
-            self.note_given()
+            if self.direction != PUSH:
+                self.note_given()
         doubts = int(max(both, default=FIRST) == FIRST or self.peer in self._doubted())
         self.say(
             frames.HELLO,
-            self.hello(token=list(self.token), role=self.role, root_path=self.store.root, doubts=doubts),
+            self.hello(
+                token=list(self.token), role=self.role, root_path=self.store.root, doubts=doubts, **first
+            ),
         )
         self.wire.compress()
         self.state = NEWS
         self.sending.append(self._news())
+
+    def _met(self, box_id: bytes, ours: str, live: bool) -> None:
+        """Of a rebuilt index: a mailbox of ours is the one that the peer knows under its name."""
+        if not self.learns or not live or self.ledger.by_id.get(box_id) is (twin := self.ledger.named(ours)):
+            return
+        if twin is not None:
+            with self.index.transaction():
+                self.ledger.reidentify(twin, box_id, int(self.index.meta.get("given", 0)), displace=True)
 
     def _news(self) -> Iterator[None]:
         from mailkeep.store.news import digest_of

@@ -49,8 +49,8 @@ def _state_lost(root: bytes, state: bytes) -> NoInput | StorageError:
         return StorageError(
             f"the index of the store at {printable(state)} is gone, its vault is there",
             untouched="the Maildir and the vault",
-            hint=f"restore index.db from a backup; if there is none: mailkeep init --adopt {printable(root)} makes a new"
-            " index and goes on as a new replica; contents in the vault stay",
+            hint="mailkeep rebuild puts the newest good backup in its place, or makes a new index from Maildir and vault;"
+            " mailkeep rebuild --dry-run says which",
         )
     from mailkeep.store import marker
     from mailkeep.system import fs
@@ -61,7 +61,8 @@ def _state_lost(root: bytes, state: bytes) -> NoInput | StorageError:
             return StorageError(
                 f"the state of this store, {printable(state)}, is gone, though {printable(root)} carries its marker",
                 untouched="the Maildir",
-                hint=f"mount or restore the state directory; if it is lost: mailkeep init --adopt {printable(root)} begins anew",
+                hint="mount or restore the state directory; if it is lost: mailkeep rebuild begins anew with what is in the"
+                " Maildir",
             )
     finally:
         os.close(fd)

@@ -169,6 +169,45 @@ class Reaper:
             box.todo = True  # records that never had a file here: the directory is made again for them
 
 
+def hold_returning(ledger: Ledger, limits: Limits, records: list[Record], why: str) -> int:
+    """Hold live records without a file that would come back though they were removed, perhaps, when they are many.
+
+    What is to be judged is the same as for so many deletions. To approve such a hold is to remove them
+    everywhere, to reject it puts them back. Belongs in a transaction.
+
+    Args:
+        records: Live, with the journal's mark that their file is to be put in place.
+        why: Said after how many there are.
+
+    Returns:
+        How many are held; the others come back.
+    """
+    now = clock.now()
+    wanted: dict[int, set[int]] = {}
+    for record in records:
+        if not ledger.execute(
+            "SELECT 1 FROM record WHERE content = ? AND live AND sub != 0 LIMIT 1", (record.content,)
+        ).fetchone():
+            wanted.setdefault(record.mailbox, set()).add(record.content)
+    tallies = {
+        no: Tally(box.name, box.count, len(wanted.get(no, ())))
+        for no, box in ledger.boxes.items()
+        if box.count
+    }
+    held = judge(tallies, limits)
+    count = sum(record.mailbox in held and record.content in wanted[record.mailbox] for record in records)
+    if not count:
+        return 0
+    reason = f"{count:,} messages would come back: {why}"
+    ledger.execute("INSERT INTO hold VALUES (NULL, ?, ?, ?)", (now, "here", reason))
+    number = ledger.index.db.last_insert_rowid()
+    for record in records:
+        if record.mailbox in held and record.content in wanted[record.mailbox]:
+            record.hold, record.todo = number, 0
+            ledger.set_file(record)
+    return count
+
+
 def is_approved(record: Record) -> bool:
     """Whether a person approved this very deletion, here or elsewhere."""
     if record.live:

@@ -7,6 +7,8 @@ writes registers, inside it: every write of the transaction carries the same sta
 
 from __future__ import annotations
 
+import os
+
 import apsw
 from msgpack import packb, unpackb
 
@@ -83,13 +85,23 @@ class Index:
         return cls(connection)
 
     @classmethod
-    def open(cls, path: str) -> Index:
+    def open(cls, path: str, *, doubt: bool = False) -> Index:
         """Open an existing index.
+
+        A file that is empty, cut short or no index at all is refused before anything is written to it; SQLite
+        would make a new, empty index of an empty file.
+
+        Args:
+            doubt: If the last run did not end cleanly (there is a WAL to be replayed), read every page first. A
+                WAL that belongs to another index is replayed like the right one.
 
         Raises:
             StorageError: It is missing, damaged, or of another version.
         """
+        _check_head(path)
+        opened_last[:] = [path]
         try:
+            replayed = doubt and _size(path + "-wal") > 0
             connection = _connect(path, apsw.SQLITE_OPEN_READWRITE)
             version = connection.pragma("user_version")
             if version != SCHEMA_VERSION:
@@ -97,6 +109,8 @@ class Index:
                     f"the index {path} has schema version {version}; this mailkeep reads version {SCHEMA_VERSION}",
                     hint="install the mailkeep version that wrote it, or a newer one",
                 )
+            if replayed:
+                _check_pages(connection, path)
             return cls(connection)
         except (
             apsw.CantOpenError,
@@ -110,8 +124,8 @@ class Index:
                 untouched="everything",
                 hint="look whether its file system is mounted read-only, full, or not readable by this user",
             ) from err
-        except apsw.Error as err:
-            raise _damaged(path, err) from err
+        except (apsw.Error, *_NONSENSE) as err:
+            raise damaged(path, str(err)) from err
 
     def value(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
         """The first column of the one row that a query has."""
@@ -384,9 +398,118 @@ def _not_written(err: Exception) -> StorageError:
     )
 
 
-def _damaged(path: str, err: apsw.Error) -> StorageError:
+_NONSENSE = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What reading a row raises that nobody wrote. In sound rows it is a bug of ours."""
+
+opened_last: list[str] = []
+"""The path of the index that this process opened last, for `explain`."""
+
+HEAD_BYTES = 100
+"""Of an SQLite database (sqlite.org/fileformat.html, the database header)."""
+
+
+def damaged(path: str, why: str) -> StorageError:
+    """The error for an index that cannot be relied on, for the caller to raise."""
     return StorageError(
-        f"the index {path} cannot be read: {err}",
+        f"the index {path} is damaged: {why}",
         untouched="no mail was touched; contents are in the vault beside it",
-        hint="restore it from a backup; or move it aside and run mailkeep init --adopt, which indexes the Maildir anew",
+        hint="mailkeep rebuild puts the newest good backup in its place, or makes a new index from Maildir and vault;"
+        " mailkeep rebuild --dry-run says which",
     )
+
+
+def explain(err: BaseException) -> StorageError | None:
+    """The damage of the index behind an error that came up while working with it; None: the index is sound.
+
+    A flipped bit shows anywhere: as SQLite's error, or as nonsense in a row. So the index is read through.
+    """
+    if not opened_last or isinstance(err, StorageError):
+        return None
+    path = opened_last[0]
+    if isinstance(err, apsw.CorruptError | apsw.NotADBError):
+        return damaged(path, str(err))
+    if not isinstance(err, (apsw.Error, *_NONSENSE)):
+        return None
+    why = unsound(path)
+    return damaged(path, why) if why else None
+
+
+def unsound(path: str) -> str:
+    """Read all of an index that nobody writes meanwhile: what is wrong with it, or ''. Nothing is written.
+
+    SQLite's own check of its structure, then every row that a run decodes. Not whether it fits the Maildir.
+    """
+    from mailkeep.store.ledger import COLUMNS, Ledger, Record
+
+    try:
+        _check_head(path)
+        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # what is there stays as it is
+    except StorageError as err:
+        return err.what.partition(" is damaged: ")[2] or err.what
+    except apsw.Error as err:
+        return str(err)
+    try:
+        for (said,) in connection.execute("PRAGMA integrity_check(1)"):
+            if said != "ok":
+                return str(said).replace("\n", " ")
+        if connection.pragma("user_version") != SCHEMA_VERSION:
+            return f"its schema version is {connection.pragma('user_version')}, not {SCHEMA_VERSION}"
+        index = Index(connection)
+        if len(index.meta["store"]) != 16 or not 0 < index.me < len(index.ids):
+            return "its ids are none"
+        for box in Ledger(index).boxes.values():
+            if box.regs["(name)"].value != box.name or len(box.id) != 16:
+                return f"the row of the mailbox number {box.no} is none"
+        known = len(index.ids)
+        for row in connection.execute(f"SELECT {COLUMNS} FROM record"):
+            record = Record(row)
+            if not all(r.writer < known and r.replica < known for r in record.regs.values()):
+                return f"the row of the message number {record.no} names a replica that is not there"
+        for no, content_id, size in connection.execute("SELECT no, id, size FROM content"):
+            if len(content_id) != 32 or size < 0:
+                return f"the row of the content number {no} is none"
+        return ""
+    except (apsw.Error, *_NONSENSE) as err:
+        return f"{type(err).__name__}: {err}"
+    finally:
+        connection.close()
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def _check_head(path: str) -> None:
+    """Refuse what is no index before SQLite opens it."""
+    if path == ":memory:":
+        return
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return  # opening it says why
+    try:
+        size, head = os.fstat(fd).st_size, os.pread(fd, HEAD_BYTES, 0)
+    finally:
+        os.close(fd)
+    if not size:
+        raise damaged(path, "it is empty")
+    if len(head) < HEAD_BYTES or head[:16] != b"SQLite format 3\0":
+        raise damaged(path, "it is no database: its first bytes are others")
+    page = int.from_bytes(head[16:18], "big")
+    page = 65536 if page == 1 else page
+    # The number of pages counts only where the two change counters agree; and while a WAL is there, pages may
+    # still be in it.
+    if head[24:28] == head[92:96] and not _size(path + "-wal"):
+        pages = int.from_bytes(head[28:32], "big")
+        if size < pages * page:
+            raise damaged(path, f"it is cut short: {size:,} of {pages * page:,} bytes are there")
+
+
+def _check_pages(connection: apsw.Connection, path: str) -> None:
+    said = [str(row[0]) for row in connection.execute("PRAGMA quick_check(1)")]
+    if said != ["ok"]:
+        raise damaged(path, said[0].replace("\n", " "))

@@ -229,20 +229,36 @@ class Ledger:
             r.replica == me and r.lamport > given for r in box.regs.values()
         )
 
-    def reidentify(self, box: Mailbox, box_id: bytes, given: int) -> bool:
+    def reidentify(self, box: Mailbox, box_id: bytes, given: int, *, displace: bool = False) -> bool:
         """Give a mailbox that no other replica was told of the id of its other name, so that both become one.
 
         Ids come from names; a mailbox made on both sides under names that a name map joins got two.
+
+        Args:
+            given: As for `is_private`.
+            displace: Another private mailbox that has this id gets a new one. So a rebuilt index learns which
+                mailboxes were renamed in the life of the one that was lost.
         """
         if box_id == box.id:
             return True
-        if box_id in self.by_id or not self.is_private(box, given):
+        if not self.is_private(box, given):
             return False
+        other = self.by_id.get(box_id)
+        if other is not None:
+            if not displace or not self.is_private(other, given):
+                return False
+            number = 1
+            while (spare := mailbox_id(other.name, number)) in self.by_id:
+                number += 1
+            self._set_id(other, spare)
+        self._set_id(box, box_id)
+        return True
+
+    def _set_id(self, box: Mailbox, box_id: bytes) -> None:
         self.execute("UPDATE mailbox SET id = ? WHERE no = ?", (box_id, box.no))
         del self.by_id[box.id]
         box.id, box.dirty = box_id, True
         self.by_id[box_id] = box
-        return True
 
     def rename(self, box: Mailbox, name: str) -> None:
         """Give a mailbox another name; its id stays and no message is touched."""

@@ -74,5 +74,6 @@ def foreign(root: bytes) -> DataError:
     return DataError(
         f"{printable(root)} belongs to another mailkeep store than this configuration says",
         untouched="anything",
-        hint="correct path or state in the configuration (mailkeep config show)",
+        hint="correct path or state in the configuration (mailkeep config show); if both are right and the index is another"
+        " store's: mailkeep rebuild",
     )

@@ -24,7 +24,7 @@ from mailkeep.domain.record import (
     order,
 )
 from mailkeep.store.holds import Reaper, is_approved
-from mailkeep.store.ledger import COLUMNS, Record
+from mailkeep.store.ledger import COLUMNS, NO_FILE, Record
 from mailkeep.wire.registers import decode, encode, memoised
 
 TYPE_CHECKING = False
@@ -204,7 +204,11 @@ class Merge:
         self._still: set[int] = set()
         """Contents of tombstones that live elsewhere at the peer."""
         self._back: set[int] = set()
-        """Records that were killed and then revived: no guard need look at them."""
+        """Records that were killed and then revived, or whose file is gone already: no guard need look at them."""
+        self.spare: list[list[int]] = unpackb(self.index.meta.get("spare") or b"\x90")
+        """Ranges of content numbers that a rebuild found in the vault and in no mailbox."""
+        self.returning: set[int] = set()
+        """Of these, the contents of which a live record comes in."""
 
     def commit(self) -> Outcome:
         """Merge all that is staged. Belongs in a transaction; durable when that ends."""
@@ -226,6 +230,10 @@ class Merge:
                 self._restamp_rest(staged, box)
         self._revive()
         self._guard()
+        if self.returning:
+            self._hold_returning(first_new)
+        if self.index.meta.get("rebuilt"):
+            self.index.meta["rebuilt"] = 0
         self._settle_uids(first_new)
         self.ledger.settle_names()
         join(index.vector, claim.vector)
@@ -326,6 +334,8 @@ class Merge:
                     content = fresh_contents.get(content_id)
                     if content is None:
                         content = fresh_contents[content_id] = ledger.content(content_id, size, kept=False)
+                elif live and self.spare and self._is_spare(content):
+                    self.returning.add(content)
                 flags = flags_in(blob)
                 if whole:
                     blob = encode(self._merged({}, decode(blob, bool(live), uid), True, was_seen)[0])
@@ -378,6 +388,11 @@ class Merge:
             self.ledger.set_file(record)
         if was_live and not record.live:
             self.killed.append(record)
+            if record.hold is not None and record.sub == NO_FILE:
+                # Held because its file was missing; that it was removed, somebody else confirms.
+                record.hold, record.todo = None, 0
+                self.ledger.set_file(record)
+                self._back.add(record.no)
             if still:
                 self._still.add(record.content)
         elif record.live and not was_live:
@@ -408,6 +423,30 @@ class Merge:
                 self.ledger.take(record, regs)
 
     # --- guard, revival, UIDs
+
+    def _is_spare(self, content: int) -> bool:
+        """Whether a content was here once, and no record of it is left."""
+        return (
+            any(first <= content <= last for first, last in self.spare)
+            and self.ledger.execute("SELECT 1 FROM record WHERE content = ? LIMIT 1", (content,)).fetchone()
+            is None
+        )
+
+    def _hold_returning(self, first_new: int) -> None:
+        """What was removed here before the index was lost comes back from the peer; where it is much, it is held."""
+        from mailkeep.store.holds import hold_returning
+
+        records = [
+            record
+            for content in sorted(self.returning)
+            for record in list(self.ledger.records("content = ? AND no > ? AND live", (content, first_new)))
+        ]
+        self.outcome.held += hold_returning(
+            self.ledger,
+            self.limits,
+            records,
+            "they are in the vault here, and the rebuilt index found them in no mailbox",
+        )
 
     def _guard(self) -> None:
         reaper = Reaper(

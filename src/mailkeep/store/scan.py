@@ -122,6 +122,7 @@ class Scan:
         state: bytes,
         granularity_ns: int,
         believe_absence: bool = True,
+        ask: bool = False,
         dry: bool = False,
         progress: Watch | None = None,
     ) -> None:
@@ -131,6 +132,7 @@ class Scan:
             state: Where the file system's clock can be asked.
             granularity_ns: Of that clock, as measured.
             believe_absence: False when Maildir or index came from a backup: what is missing is put back.
+            ask: With that: what is missing may have been removed since, so where it is much, it is held.
             dry: Look only: the vault takes nothing in.
             progress: Is told now and then how many files were read.
         """
@@ -141,7 +143,7 @@ class Scan:
             vault,
             limits,
         )
-        self.state, self.believe_absence, self.dry = state, believe_absence, dry
+        self.state, self.believe_absence, self.ask, self.dry = state, believe_absence, ask, dry
         self.margin_ns = max(2 * granularity_ns, 8_000_000)
         self.progress = progress
         self.report = Report()
@@ -353,6 +355,8 @@ class Scan:
         for box in gone.values():
             before = unpackb(box.stamps)[1] if box.stamps else None
             if before is None or before[0] != stamps[1][0]:
+                if not self.believe_absence and self._has_files_of(path, box):
+                    return box
                 continue
             if before == stamps[1] or not box.count:
                 return box
@@ -364,6 +368,18 @@ class Scan:
                     if any(files.get(split(entry.name)[0]) == entry.inode() for entry in entries):
                         return box
         return None
+
+    def _has_files_of(self, path: bytes, box: Mailbox) -> bool:
+        """After a backup inodes say nothing: whether most files of a gone mailbox are here, by their names."""
+        bases = {
+            row[0]
+            for row in self.index.execute("SELECT base FROM record WHERE mailbox = ? AND sub != 0", (box.no,))
+        }
+        found = 0
+        for sub in SUBS[1:]:
+            with self.maildir.listing(path, sub) as entries:
+                found += sum(split(entry.name)[0] in bases for entry in entries)
+        return 2 * found > len(bases)
 
     # --- changed directories
 
@@ -911,6 +927,7 @@ class Scan:
 
         waiting: set[int] = set()
         reaper = Reaper(self.ledger, self.limits, "here")
+        back: list[Record] = []
         for files in missing.values():
             for record_no in files:
                 record = self.ledger.record(record_no)
@@ -918,9 +935,20 @@ class Scan:
                     record.sub, record.base, record.info, record.ino = NO_FILE, None, None, None
                     record.todo = int(record.live and record.hold is None)
                     self.ledger.set_file(record)
-                    self.report.put_back += record.todo
+                    if record.todo:
+                        back.append(record)
                 elif self._explained(record, waiting):
                     reaper.want(record)
+        if self.ask and back:
+            from mailkeep.store.holds import hold_returning
+
+            self.report.held += hold_returning(
+                self.ledger,
+                self.limits,
+                back,
+                "the index came from a backup, and the Maildir does not have them",
+            )
+        self.report.put_back += sum(record.hold is None for record in back)
         self.report.unknown += len(waiting)
         if self.unseen and reaper.records:
             kept = reaper.drop_vanishing()

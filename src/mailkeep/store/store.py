@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from msgpack import packb
+from msgpack import packb, unpackb
 
 from mailkeep.domain.errors import EXIT_DONE, UsageError, printable
 from mailkeep.rules.guard import Limits
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from mailkeep.store.apply import Applied
 
 
+INDEX_OLD, MAILDIR_OLD = "the index came from a backup", "the Maildir came from a backup"
+"""Why absences are not believed. Of the two, only the first may mean that what is missing was removed since."""
+
+
 class Store:
     """An open store. Holds the lock until `close`.
 
@@ -39,6 +43,7 @@ class Store:
         root: The Maildir.
         state: mailkeep's own directory, on the same file system.
         distrust: Why absences are not believed in this run, or ''.
+        noted: A run that changed the store has ended: a backup of the index may be due.
     """
 
     def __init__(self, root: bytes, state: bytes, lock: Lock, index: Index, limits: Limits) -> None:
@@ -47,7 +52,7 @@ class Store:
         self.ledger = Ledger(index)
         self._vault: Vault | None = None
         self.distrust = str(index.meta.get("distrust") or "")
-        self.bumped = False
+        self.bumped = self.noted = False
         self.dry = False
         self.began = clock.now()
         self.progress: Watch | None = None
@@ -81,7 +86,7 @@ class Store:
         if lock is None:
             lock = take_lock(root, state, wait_seconds)
         try:
-            index = Index.open(os.fsdecode(os.path.join(state, INDEX)))
+            index = Index.open(os.fsdecode(os.path.join(state, INDEX)), doubt=True)
             store = cls(root, state, lock, index, limits or Limits())
             if dry:
                 store.dry = True
@@ -154,6 +159,7 @@ class Store:
                 granularity=fs.measure_granularity(state),
                 root_path=root,
                 **({"rehearsal": 1} if rehearsal else {}),
+                rebuilt=int(adopt),
             )
             index.close()
             fs.rename(temporary, os.path.join(state, INDEX))
@@ -194,13 +200,34 @@ class Store:
                 store.become_new()
                 if found is not None:
                     store.index.meta["generation"] = max(found[1], store.index.meta["generation"])
-                for box in store.ledger.boxes.values():
-                    box.stamps, box.dirty = None, True
-                store.index.meta["structure"] = None
+                store._list_again()
             store.bump()
         except BaseException:
             lock.release()
             raise
+        return store
+
+    @classmethod
+    def restored(cls, root: bytes, state: bytes, lock: Lock, limits: Limits | None, generation: int) -> Store:
+        """Open a store whose index was just replaced by a backup of it: it went back in time.
+
+        As when a run finds that out by the marker, but also where marker and backup happen to agree.
+
+        Args:
+            generation: The highest one known, of the marker or of what was displaced.
+        """
+        index = Index.open(os.fsdecode(os.path.join(state, INDEX)))
+        store = cls(root, state, lock, index, limits or Limits())
+        store.distrust = f"{INDEX_OLD} (generation {index.meta['generation']})"
+        with index.transaction():
+            index.meta["distrust"] = store.distrust
+            store.become_new()
+            index.meta["generation"] = max(generation, index.meta["generation"]) + 1
+            index.meta["marker_pending"] = 1
+            store._list_again()
+        store._write_marker()
+        if store.journal():
+            store.apply(replay=True)
         return store
 
     def close(self) -> None:
@@ -249,8 +276,8 @@ class Store:
             self._write_marker()
             self._confirm_marker()
             return
-        older = "the Maildir" if generation < ours else "the index"
-        self.distrust = f"{older} came from a backup (generations {generation} and {ours})"
+        older = MAILDIR_OLD if generation < ours else INDEX_OLD
+        self.distrust = f"{older} (generations {generation} and {ours})"
         with self.index.transaction():
             self.index.meta["distrust"] = (
                 self.distrust
@@ -258,10 +285,15 @@ class Store:
             if generation > ours:
                 self.become_new()
             self.index.meta["generation"] = max(generation, ours)
-            for box in self.ledger.boxes.values():
-                box.stamps, box.dirty = None, True
-            self.index.meta["structure"] = None
+            self._list_again()
         self.bump()
+
+    def _list_again(self) -> None:
+        """Let the next scan look at everything. Inodes stay known: by them a renamed mailbox is recognised."""
+        for box in self.ledger.boxes.values():
+            if box.stamps is not None:
+                box.stamps, box.dirty = packb([[s[0], 0, 0] for s in unpackb(box.stamps)]), True
+        self.index.meta["structure"] = None
 
     def _confirm_marker(self) -> None:
         """Note, after a run that was cut off, that marker and index agree again.
@@ -326,6 +358,7 @@ class Store:
             state=self.state,
             granularity_ns=self.index.meta["granularity"],
             believe_absence=not self.distrust,
+            ask=self.distrust.startswith(INDEX_OLD),
             dry=self.dry,
             progress=self.progress,
         )
@@ -392,6 +425,7 @@ class Store:
             return
         if self.bumped:
             self.vault.syncer.sync()
+            self.noted = True
         with self.index.transaction():
             if self.bumped:
                 self.index.meta["marker_pending"] = 0

@@ -24,3 +24,18 @@ def sleep(seconds: float) -> None:
 def random_bytes(count: int) -> bytes:
     """Bytes that nobody can foresee, from the kernel: for new ids."""
     return os.urandom(count)
+
+
+def utc(seconds: int) -> str:
+    """A time for file names: 20260131T120000Z."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
+
+
+def from_utc(text: str) -> int | None:
+    """The seconds of what `utc` wrote; None for anything else."""
+    import calendar
+
+    try:
+        return calendar.timegm(time.strptime(text, "%Y%m%dT%H%M%SZ"))
+    except ValueError:
+        return None

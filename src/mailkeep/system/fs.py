@@ -202,9 +202,9 @@ class Syncer:
                     raise OSError(code, os.strerror(code))
             else:
                 for path in self.paths:
-                    _fsync(path)
+                    fsync_path(path)
                 for path in sorted(self.directories):
-                    _fsync(path)
+                    fsync_path(path)
         except OSError as err:
             self.failed = True
             raise StorageError(
@@ -221,7 +221,8 @@ class Syncer:
         os.close(self.fd)
 
 
-def _fsync(path: bytes) -> None:
+def fsync_path(path: bytes) -> None:
+    """Make a file or a directory durable by its name; one that is gone needs nothing."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -254,7 +255,7 @@ def write_atomically(path: bytes, data: bytes, mode: int = 0o600) -> None:
     finally:
         os.close(fd)
     os.rename(temporary, path)
-    _fsync(os.path.dirname(path) or b".")
+    fsync_path(os.path.dirname(path) or b".")
 
 
 def bounded(nanoseconds: int) -> int:

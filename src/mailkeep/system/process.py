@@ -85,3 +85,19 @@ class Child:
             if fd >= 0:
                 os.close(fd)
                 setattr(self, name, -1)
+
+
+def detach() -> bool:
+    """Let a copy of this process go on by itself, without our streams; True in that copy.
+
+    It has a session of its own, so that no terminal or connection ends it, and leaves the machine to others.
+    It must end with `os._exit`.
+    """
+    if os.fork():
+        return False
+    os.setsid()
+    os.nice(10)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    return True

@@ -15,6 +15,7 @@ The tables (every key but ``path`` may be left out)::
                                   map, accept_approvals, timeout
     [stores.mail.hooks]           pre, post
     [stores.mail.retention]       expunged, tombstones
+    [stores.mail.backup]          every, daily, weekly
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from mailkeep.wire.peerurl import PeerUrl
 from mailkeep.wire.tables import (
     Origin,
     Reader,
+    check_backups,
     check_command,
     check_count,
     check_duration,
@@ -203,6 +205,26 @@ class RetentionSettings(Section):
         reader.finish()
 
 
+class BackupSettings(Section):
+    """Rolling backups of the index, in the state directory.
+
+    Attributes:
+        every: Seconds that the newest must be old before a run that changed something makes another.
+        daily: Of so many days the last one is kept.
+        weekly: Of so many weeks the last one is kept; with daily 0 too, none is made.
+    """
+
+    __slots__ = ("daily", "every", "weekly")
+    keys = ("every", "daily", "weekly")
+
+    def __init__(self, reader: Reader) -> None:
+        self.sources = reader.sources
+        self.every = reader.take("every", check_duration_above_zero, 86400)
+        self.daily = reader.take("daily", check_backups, 3)
+        self.weekly = reader.take("weekly", check_backups, 2)
+        reader.finish()
+
+
 class StoreSettings(Section):
     """One store.
 
@@ -213,11 +235,12 @@ class StoreSettings(Section):
         encoding: "auto", "utf-7" (IMAP's) or "utf-8".
         state: Absolute path of the directory for mailkeep's own data, or None to let ``init`` choose.
         default: It is meant where no store is named.
-        guard, hooks, retention: See there.
+        guard, hooks, retention, backup: See there.
         peers: By name, in the order of the file.
     """
 
     __slots__ = (
+        "backup",
         "default",
         "encoding",
         "guard",
@@ -242,6 +265,7 @@ class StoreSettings(Section):
         self.guard = GuardSettings(reader.section("guard"))
         self.hooks = HookSettings(reader.section("hooks"))
         self.retention = RetentionSettings(reader.section("retention"))
+        self.backup = BackupSettings(reader.section("backup"))
         peers = reader.section("peers")
         self.peers = {peer: PeerSettings(peer, below) for peer, below in peers.named_sections()}
         reader.finish()
@@ -355,6 +379,7 @@ def settings_rows(settings: Settings) -> list[tuple[str, object, str]]:
         rows += _section_rows(f"{prefix}.guard", store.guard)
         rows += _section_rows(f"{prefix}.hooks", store.hooks)
         rows += _section_rows(f"{prefix}.retention", store.retention)
+        rows += _section_rows(f"{prefix}.backup", store.backup)
     return rows
 
 
@@ -370,7 +395,7 @@ def _plain(key: str, value: object) -> object:
         return str(value)
     if isinstance(value, tuple):
         return list(value)
-    if key in ("window", "timeout", "expunged", "tombstones") and isinstance(value, int):
+    if key in ("window", "timeout", "expunged", "tombstones", "every") and isinstance(value, int):
         return write_duration(value)
     if isinstance(value, float):
         return format_share(value)

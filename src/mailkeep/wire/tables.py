@@ -25,6 +25,8 @@ NAME_LENGTH_MAX = 64
 TEXT_LENGTH_MAX = 4096
 """Of any single text: what a path can be on Linux (PATH_MAX)."""
 GUARD_COUNT_MAX = 2**31 - 1
+BACKUPS_MAX = 100
+"""Backups of the index that may be asked for, daily and weekly ones each."""
 
 
 DEFAULT = "default"
@@ -255,6 +257,14 @@ def check_count(raw: object) -> int:
     if not isinstance(raw, int) or isinstance(raw, bool) or not 0 <= raw <= GUARD_COUNT_MAX:
         raise ValueError(f"{_show(raw)} is not a whole number from 0 to {GUARD_COUNT_MAX}")
     return raw
+
+
+def check_backups(raw: object) -> int:
+    """How many backups of a kind; each takes as much room as the index."""
+    count = check_count(raw)
+    if count > BACKUPS_MAX:
+        raise ValueError(f"{_show(raw)} is more than {BACKUPS_MAX}: each takes as much room as the index")
+    return count
 
 
 def check_share(raw: object) -> float:
