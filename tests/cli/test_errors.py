@@ -271,7 +271,7 @@ def test_the_index_is_lost_and_the_vault_is_there(pair: Machine) -> None:
 def test_the_index_is_damaged(pair: Machine) -> None:
     index = pair.state() / "index.db"
     index.write_bytes(b"this is no database" * 1000)
-    says(pair.run("sync"), 74, "the index", "cannot be read", "restore it from a backup")
+    says(pair.run("sync"), 74, "the index", "is damaged", "no database", "mailkeep rebuild")
     says(pair.run("status"), 74, "the index")
 
 

@@ -22,6 +22,11 @@ def typed(start: str) -> str:
     return found
 
 
+(STATE_LOST,) = [
+    block for block in blocks(read("docs/how-to/disaster.md")) if block.strip() == "mailkeep rebuild"
+]
+
+
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Machine, Machine]:
     laptop, server = Machine(tmp_path / "laptop"), Machine(tmp_path / "server")
@@ -88,13 +93,43 @@ def test_state_from_a_backup_becomes_a_new_replica(pair: tuple[Machine, Machine]
     assert replica != laptop.mailkeep("status", "--json").stdout.split('"replica": "')[-1][:16]
 
 
+@pytest.mark.parametrize("backup", [True, False], ids=["backup", "none"])
+def test_index_damaged_is_rebuilt(pair: tuple[Machine, Machine], backup: bool) -> None:
+    laptop, server = pair
+    state = laptop.home / ".local/state/mailkeep/mail"
+    if not backup:
+        shutil.rmtree(state / "backups")
+    deliver(laptop.mail, "", message(300), 300, "S")
+    before = contents(laptop.mail)
+    with (state / "index.db").open("r+b") as file:
+        file.truncate(20_000)
+    assert "mailkeep rebuild" in laptop.mailkeep("sync", status=74).stderr
+    laptop.run(["/bin/sh", "-c", typed("mailkeep rebuild --dry-run")])
+    assert laptop.sync()["exit"] == 0
+    assert contents(laptop.mail) == contents(server.mail) == before
+    assert laptop.sync()["same"]
+    laptop.mailkeep("verify")
+    assert len(list((state / "damaged").glob("*.index.db"))) == 1
+
+
+def test_everything_is_made_messages_again_from_the_vault(pair: tuple[Machine, Machine]) -> None:
+    laptop, _ = pair
+    before = set(contents(laptop.mail))
+    shutil.rmtree(laptop.mail)
+    make_mailbox(laptop.mail, "")
+    (laptop.home / ".local/state/mailkeep/mail/index.db").unlink()
+    shutil.rmtree(laptop.home / ".local/state/mailkeep/mail/backups")
+    laptop.run(["/bin/sh", "-c", typed("--recover Recovered")])
+    assert set(contents(laptop.mail / ".Recovered")) == before
+
+
 def test_state_lost_begins_anew(pair: tuple[Machine, Machine]) -> None:
     laptop, server = pair
     before = contents(laptop.mail)
     shutil.rmtree(laptop.home / ".local/state/mailkeep/mail")
     done = laptop.mailkeep("sync", status=74)
     assert "mailkeep rebuild" in done.stderr
-    laptop.run(["/bin/sh", "-c", typed("mailkeep rebuild\n")])
+    laptop.run(["/bin/sh", "-c", STATE_LOST])
     assert laptop.sync()["exit"] == 0
     assert contents(laptop.mail) == before
     assert contents(server.mail) == before

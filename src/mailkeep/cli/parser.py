@@ -543,7 +543,7 @@ def _recovery(build: _Builder) -> None:
         (
             ("mailkeep rebuild --dry-run", "what is wrong, and what would be done"),
             ("mailkeep rebuild", "do it"),
-            ("mailkeep rebuild --from /backup/index.db", "from this backup"),
+            ("mailkeep rebuild --from ~/index.db", "from this backup"),
             ("mailkeep rebuild --recover Recovered", "and make messages of what only the vault has"),
         ),
         (0, 3, 5, 6, 64, 65, 66, 74, 77, 78),

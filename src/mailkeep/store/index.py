@@ -440,6 +440,7 @@ def unsound(path: str) -> str:
     SQLite's own check of its structure, then every row that a run decodes. Not whether it fits the Maildir.
     """
     from mailkeep.store.ledger import COLUMNS, Ledger, Record
+    from mailkeep.wire.layouts import Layout
 
     try:
         _check_head(path)
@@ -456,6 +457,10 @@ def unsound(path: str) -> str:
         if connection.pragma("user_version") != SCHEMA_VERSION:
             return f"its schema version is {connection.pragma('user_version')}, not {SCHEMA_VERSION}"
         index = Index(connection)
+        for key, kind in _MUST_HAVE.items():
+            if not isinstance(index.meta.get(key), kind):
+                return f"its value {key} is missing, or of a wrong kind"
+        Layout.parse(index.meta["layout"])
         if len(index.meta["store"]) != 16 or not 0 < index.me < len(index.ids):
             return "its ids are none"
         for box in Ledger(index).boxes.values():
@@ -474,6 +479,12 @@ def unsound(path: str) -> str:
         return f"{type(err).__name__}: {err}"
     finally:
         connection.close()
+
+
+_MUST_HAVE: dict[str, type] = {
+    "store": bytes, "me": int, "lamport": int, "seq": int, "floor": int, "generation": int, "validity": int,
+    "layout": str, "vault": str, "granularity": int,
+}  # fmt: skip
 
 
 def _size(path: str) -> int:

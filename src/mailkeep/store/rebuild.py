@@ -358,8 +358,7 @@ class Rebuild:
 
     def limits_or_default(self) -> Limits:
         """The guard's limits."""
-        from mailkeep.domain.progress import Watch
-    from mailkeep.rules.guard import Limits
+        from mailkeep.rules.guard import Limits
 
         return self.limits or Limits()
 

@@ -53,8 +53,8 @@ function _shtab_mailkeep_using
   test "$_shtab_mailkeep_cmdpath" = "$argv"
 end
 
-set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve status log verify holds approve reject check selftest config 'config show' 'config path' 'config names' completion
-set -g _shtab_mailkeep_opts_with_value --command --direction --encoding --exclude --include --last --layout --map --messages --path --peer --remote-store --role --scratch --seed --state --store --time --wait
+set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve status log verify holds approve reject check selftest backup rebuild config 'config show' 'config path' 'config names' completion
+set -g _shtab_mailkeep_opts_with_value --command --direction --encoding --exclude --from --include --last --layout --map --messages --path --peer --recover --remote-store --role --scratch --seed --state --store --time --wait
 
 complete -c mailkeep -e
 complete -c mailkeep -f
@@ -198,6 +198,26 @@ complete -c mailkeep -n '_shtab_mailkeep_using selftest' -l time -x -d 'how long
 complete -c mailkeep -n '_shtab_mailkeep_using selftest' -l messages -x -d 'copy at most so many, the last of each mailbox, and 200 MiB (default: 1000)'
 complete -c mailkeep -n '_shtab_mailkeep_using selftest' -l scratch -xka "(__fish_complete_directories)" -d 'where to make the scratch directory (default: the state directory, or beside the Maildir when that is on another file system)'
 complete -c mailkeep -n '_shtab_mailkeep_using selftest; and test $_shtab_mailkeep_npos -eq 0' -ka "(__fish_complete_directories)" -d 'a Maildir whose mail is copied'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a backup -d 'back the index up, or list its backups'
+complete -c mailkeep -n '_shtab_mailkeep_using backup' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using backup' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using backup' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using backup' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using backup' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
+complete -c mailkeep -n '_shtab_mailkeep_using backup' -l list -d 'make none: list what there is'
+complete -c mailkeep -n '_shtab_mailkeep_using backup' -l check -d 'read each through: is it whole?'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a rebuild -d 'replace an index that is lost or damaged'
+complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
+complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -l from -x -d 'use this backup of the index, wherever it is'
+complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -l from-mail -d 'use no backup: begin with what lies in Maildir and vault'
+complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -l recover -x -d 'make messages there of contents that lie in the vault and in no mailbox, removed mail among them'
+complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -s n -l dry-run -d 'say what would be done; change nothing'
+complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -l force -d 'though the index is sound, or the Maildir has lost its marker'
+complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
 complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a config -d 'show the configuration'
 complete -c mailkeep -n '_shtab_mailkeep_using config' -s h -l help -d 'show this help message and exit'
 complete -c mailkeep -n '_shtab_mailkeep_using config; and test $_shtab_mailkeep_npos -eq 0' -a show -d 'every setting with its source'
