@@ -95,6 +95,11 @@ def has_strace() -> bool:
     return done.returncode == 0
 
 
+def _calls(random: Random, calls: str) -> str:
+    """All of these calls, or one of them: strace counts each by itself."""
+    return calls if random.random() < 0.3 else random.choice(calls.split(","))
+
+
 def _number(random: Random, digits: float) -> int:
     """From 1 on, small ones oftener: early steps are few and late ones many."""
     return int(10 ** (random.random() * digits))
@@ -123,11 +128,12 @@ def _kill(random: Random, strace: bool, volume: int) -> Fault:
     elif how == "moment":
         fault.after = random.random()
     elif how == "call" and strace and end != TREE:
+        calls = _calls(random, WRITES)
         fault.strace = [
             "-e",
-            f"trace={WRITES}",
+            f"trace={calls}",
             "-e",
-            f"inject={WRITES}:signal=KILL:when={_number(random, 2.4)}",
+            f"inject={calls}:signal=KILL:when={_number(random, 1.8)}",
         ]
     else:
         worker = "worker:" if how == "worker" and random.random() < 0.5 else ""
@@ -142,8 +148,10 @@ def _error(random: Random, strace: bool, volume: int) -> Fault:
     if code == "EMFILE" and random.random() < 0.7:
         fault.descriptors = random.randint(*DESCRIPTORS)
     elif strace and random.random() < 0.6:
-        calls = READS if code == "EIO" and random.random() < 0.3 else WRITES
-        first = _number(random, 2.4) + (700 if calls is READS else 0)
+        if code == "EIO" and random.random() < 0.3:
+            calls, first = READS, 100 + _number(random, 2.5)  # starting takes a hundred of them
+        else:
+            calls, first = _calls(random, WRITES), _number(random, 1.8)
         once = random.choice(("", "+"))  # one call fails, or all from there on
         fault.strace = ["-e", f"trace={calls}", "-e", f"inject={calls}:error={code}:when={first}{once}"]
     else:
