@@ -239,6 +239,13 @@ class Scan:
                     continue  # it is said when it is listed
         return count
 
+    def _is_recent(self, changed_ns: int, earlier_ns: int, later_ns: int) -> bool:
+        """Whether another change between two moments might leave a directory with this very time.
+
+        One from the future is none such: it was dated by a clock that was wrong, and a change now would show.
+        """
+        return earlier_ns - self.margin_ns < changed_ns <= later_ns + self.margin_ns
+
     def _let_settle(self) -> None:
         """Wait, once and briefly, until what changed is older than a tick of the file system's clock."""
         self._now_ns = fs.now_of(self.state)
@@ -265,6 +272,7 @@ class Scan:
         found, stamps = self.maildir.survey()
         if not known.keys() <= set(found):
             found, stamps = self._survey_again(stamps)
+        later_ns = fs.now_of(self.state)
         self.unseen += [where for where, why in self.maildir.problems if "unknown" in why]
         here = set(found)
         new = [path for path in found if path not in known]
@@ -272,7 +280,7 @@ class Scan:
         with self.index.transaction():
             for path in new:
                 self._new_mailbox(path, gone)
-            young = max((s[1] for s in stamps.values()), default=0) > now_ns - self.margin_ns
+            young = any(self._is_recent(s[1], now_ns, later_ns) for s in stamps.values())
             self.index.meta["structure"] = None if young or gone or self.maildir.problems else packb(stamps)
         return [no for no, box in gone.items() if not self._is_unreadable(box)]
 
@@ -427,7 +435,7 @@ class Scan:
             return
         self.report.listed += 1
         self.stamps[box.no] = stamps
-        quiet = after == stamps and all(s[1] + self.margin_ns <= self._now_ns for s in stamps)
+        quiet = after == stamps and not any(self._is_recent(s[1], self._now_ns, self._now_ns) for s in stamps)
         if quiet:
             self.trusted.add(box.no)
         else:

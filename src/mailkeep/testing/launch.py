@@ -39,6 +39,7 @@ def steps_of(plan: str) -> Steps:
     """
     at, after, worker, log = -1, False, False, -1
     fault: BaseException | Callable[[], None] | None = None
+    fatal = True
     for part in plan.split(","):
         action, _, where = part.partition("@")
         if action == "log":
@@ -47,11 +48,11 @@ def steps_of(plan: str) -> Steps:
         worker, action = action.startswith("worker:"), action.removeprefix("worker:")
         at, after = int(where.removesuffix("+")), where.endswith("+")
         if action in ACTIONS:
-            fault = ACTIONS[action]
+            fault, fatal = ACTIONS[action], action != "stop"
         else:
             code = getattr(errno, action)
             fault = OSError(code, os.strerror(code))
-    return Steps(at, fault, after=after, worker=worker, log=log)
+    return Steps(at, fault, after=after, worker=worker, fatal=fatal, log=log)
 
 
 def main() -> None:

@@ -54,6 +54,7 @@ class Steps:
         *,
         after: bool = False,
         worker: bool = False,
+        fatal: bool | None = None,
         log: int = -1,
     ) -> None:
         """Prepare.
@@ -63,9 +64,12 @@ class Steps:
             fault: An exception to be raised there, or what to call.
             after: Just after the step instead of just before it.
             worker: In forked workers instead of the process that was begun with.
+            fatal: The step does not happen any more after the fault, so that of what it writes half may get there;
+                by default when the fault is an exception.
             log: A descriptor to which the name of each step is written, a line each.
         """
         self.at, self.fault, self.after, self.worker, self.log = at, fault, after, worker, log
+        self.fatal = isinstance(fault, BaseException) if fatal is None else fatal
         self.names: list[str] = []
         self.hit = ""
         self.connections: list[Any] = []
@@ -117,7 +121,7 @@ class Steps:
         self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Strike before the step; an exception takes its place. Of what is written, half gets there."""
-        if name == "write_all":
+        if name == "write_all" and self.fatal:
             os.write(args[0], args[1][: len(args[1]) // 2])
         if not isinstance(self.fault, OSError):
             self._strike(name)
