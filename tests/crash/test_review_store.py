@@ -462,3 +462,17 @@ def test_a_crash_while_the_marker_is_written_leaves_no_file_in_the_maildir(
             steps.stop()
         a.scan()
     assert [name for name in os.listdir(a.root) if name.startswith(marker.NAME)] == [marker.NAME]
+
+
+def test_markers_of_neighbouring_generations_differ_in_size(tmp_path: Path) -> None:
+    """rsync goes by size and whole seconds: it restored a Maildir, and left the marker of what came after."""
+    from itertools import pairwise
+
+    a = Side(tmp_path, "a").create()
+    sizes = []
+    for number in range(12):
+        a.deliver(b"", b"message %d" % number, "S")
+        a.scan()
+        sizes.append(os.path.getsize(a.path(marker.NAME)))
+    assert all(one != other for one, other in pairwise(sizes))
+    assert len(set(sizes)) > 10

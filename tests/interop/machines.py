@@ -104,8 +104,9 @@ class Machine:
     def sync(self, *words: str, status: int | Iterable[int] | None = 0) -> dict[str, Any]:
         """Run sync and return what it did, for its only peer."""
         done = self.mailkeep("sync", "--json", *words, status=status)
-        peer: dict[str, Any] = json.loads(done.stdout)["peers"][0]
-        peer["stderr"] = done.stderr
+        whole = json.loads(done.stdout)
+        peer: dict[str, Any] = whole["peers"][0]
+        peer["stderr"], peer["problems_of_scan"] = done.stderr, whole["problems"]
         return peer
 
     def settle(self) -> None:

@@ -7,16 +7,13 @@ programs are run as a user who has to obey that.
 from __future__ import annotations
 
 import hashlib
-import os
-import pty
-import select
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from interop.machines import Machine, contents, deliver, mails, make_mailbox, message, ordinary, program
+from interop.machines import Machine, contents, deliver, mails, make_mailbox, message, ordinary
+from interop.programs import Notmuch, mutt
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -53,23 +50,6 @@ def assert_read_only(machine: Machine) -> None:
 
 
 # --- notmuch
-
-
-class Notmuch:
-    """notmuch with a database in one machine's Maildir."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.program = program("notmuch")
-        config = machine.home / "notmuch-config"
-        config.write_text(
-            f"[database]\npath={machine.mail}\n[user]\nname=Me\nprimary_email=me@home.example\n"
-            "[new]\ntags=unread;inbox\nignore=dovecot-uidlist\n[maildir]\nsynchronize_flags=true\n"
-        )
-        self.environment = {"NOTMUCH_CONFIG": str(config)}
-
-    def __call__(self, *words: str) -> str:
-        return self.machine.run([self.program, *words], environment=self.environment).stdout
 
 
 def test_notmuch_reads_and_tags(pair: tuple[Machine, Machine]) -> None:
@@ -121,53 +101,6 @@ def test_notmuch_insert_into_a_store(pair: tuple[Machine, Machine]) -> None:
 
 
 # --- mutt
-
-
-def mutt(machine: Machine, keys: str, mailbox: str = "") -> None:
-    """Open a mailbox in mutt on a terminal, type keys, and leave."""
-    rc = machine.home / "muttrc"
-    rc.write_text(
-        f'set folder="{machine.mail}"\nset spoolfile="{machine.mail}"\nset mbox_type=Maildir\nset sort=date\n'
-        "set confirmappend=no\nset confirmcreate=no\nset delete=yes\nset move=no\nset quit=yes\nset sleep_time=0\n"
-        'set wait_key=no\nset mark_old=no\nset resolve=no\nunset record\nset sendmail="/bin/false"\n'
-    )
-    master, slave = pty.openpty()
-    argv = [
-        *ordinary(),
-        program("mutt"),
-        "-n",
-        "-F",
-        str(rc),
-        "-f",
-        str(machine.mail / mailbox),
-        "-e",
-        f'push "{keys}"',
-    ]
-    process = subprocess.Popen(
-        argv,
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env={**machine.environment, "TERM": "xterm"},
-        start_new_session=True,
-    )
-    os.close(slave)
-    shown = b""
-    end = time.monotonic() + 30
-    try:
-        while process.poll() is None and time.monotonic() < end:
-            if select.select([master], [], [], 0.1)[0]:
-                try:
-                    shown += os.read(master, 65536)
-                except OSError:  # the terminal closes with its last program
-                    break
-        assert process.wait(5) == 0, shown[-2000:]
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        os.close(master)
-    assert b"rror" not in shown, shown[-2000:]
 
 
 def test_mutt_flags_deletes_and_moves(pair: tuple[Machine, Machine]) -> None:

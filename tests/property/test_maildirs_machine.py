@@ -33,7 +33,7 @@ from mailkeep.replicate.responder import Responder
 from mailkeep.rules.guard import Limits
 from mailkeep.store import holds
 from mailkeep.store.news import digest_of
-from mailkeep.store.scan import Report
+from mailkeep.store.scan import WRITTEN_IN_PLACE, Report
 from mailkeep.store.store import Store
 from mailkeep.wire.layouts import FS, MAILDIRPP, Layout
 from mailkeep.wire.maildirname import flags_of, split
@@ -278,7 +278,7 @@ class World:
                 return False, reports
             for store in stores:
                 store.end_run("sync", "peer", 0, {})
-            problems = [p for report in reports for p in report.problems]
+            problems = [p for report in reports for p in report.problems if p[1] != WRITTEN_IN_PLACE]
             problems += [*initiator.refused, *responder.refused, *initiator.remote_problems]
             problems += initiator.applied.problems if initiator.applied is not None else []
             assert problems == []

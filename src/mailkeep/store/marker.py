@@ -14,6 +14,9 @@ from mailkeep.system import fs
 
 NAME = b"..mailkeep"
 """No mailbox can have this name, in either layout."""
+SIZES = 60
+"""Markers of so many generations in a row have sizes of their own. A copying program may look at size and whole
+seconds alone (rsync does), and would leave a newer marker in its place when it restores a backup of that second."""
 _HEAD = b"mailkeep store marker 1: do not edit, copy or remove\n"
 
 
@@ -54,7 +57,9 @@ def write(root_fd: int, store: bytes, generation: int) -> None:
         temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root_fd
     )
     try:
-        fs.write_all(fd, _HEAD + b"%b %d\n" % (store.hex().encode(), generation))
+        fs.write_all(
+            fd, _HEAD + b"%b %d%b\n" % (store.hex().encode(), generation, b" " * (generation % SIZES))
+        )
     finally:
         os.close(fd)
     fs.rename(temporary, NAME, src_dir_fd=root_fd, dst_dir_fd=root_fd)

@@ -45,6 +45,11 @@ UNEXPLAINED_SECONDS = 600
 SLICE = 48
 """Files checked by stat at each scan, whatever the directories say."""
 
+WRITTEN_IN_PLACE = (
+    "was written in place, and so was the vault's copy, being the same file: what it said before is lost here,"
+    " a peer's vault may have it"
+)
+
 
 class Report:
     """What a scan found. Counts are of messages."""
@@ -164,8 +169,8 @@ class Scan:
         self.trusted: set[int] = set()
         self.unseen: list[str] = []
         """Mailboxes that could not be read: nothing is known of them, and no removal is believed."""
-        self.lost_objects: list[int] = []
-        """Contents whose object was found to be overwritten."""
+        self.lost_objects: dict[int, bytes] = {}
+        """Contents whose object was found to be overwritten, each with the file by which that was done."""
         self.unquiet: set[int] = set()
         """Mailboxes whose listing another program disturbed: what it lacks is unknown."""
         self._now_ns = 0
@@ -822,7 +827,9 @@ class Scan:
                 continue
             self.vault.drop(old_id)
             self.index.execute("UPDATE content SET kept = 0, ino = NULL WHERE no = ?", (no,))
-            self.lost_objects.append(no)
+            self.lost_objects[no] = os.path.join(
+                found.box.dir or b"", SUBS[found.sub], found.base + found.info
+            )
 
     def _read_again(self) -> None:
         """Find what the vault lost in other files that have it."""
@@ -834,8 +841,11 @@ class Scan:
                 box = self.ledger.boxes[mailbox]
                 if box.dir is not None:
                     self._identify(box, sub, base, info, no)
-        self.lost_objects = []
         self._write_batch()
+        for content, where in self.lost_objects.items():
+            if not self.index.value("SELECT kept FROM content WHERE no = ?", (content,)):
+                self.maildir.report(where, WRITTEN_IN_PLACE)
+        self.lost_objects = {}
 
     def _fileless(self, found: Found) -> Record | None:
         """A live record of this content here whose own file is not there: this file is it, under another name."""
