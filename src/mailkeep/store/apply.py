@@ -643,13 +643,14 @@ class Apply:
         at = self.maildir.fd
         parts = path.split(b"/") if path else []
         for depth in range(1, len(parts) + 1):
-            _mkdir(b"/".join(parts[:depth]), at)
+            fs.make_directory(b"/".join(parts[:depth]), at)
         prefix = path + b"/" if path else b""
         for sub in (b"tmp", b"new", b"cur"):  # cur last: it makes the directory a mailbox
-            _mkdir(prefix + sub, at)
+            fs.make_directory(prefix + sub, at)
         if path and self.maildir.layout.kind == MAILDIRPP:
             try:
-                os.close(os.open(prefix + b"maildirfolder", fs.O_CREATE, 0o600, dir_fd=at))
+                with fs.Parent(prefix + b"maildirfolder", at) as (fd, name):
+                    os.close(os.open(name, fs.O_CREATE, 0o600, dir_fd=fd))
             except FileExistsError:
                 pass
 
@@ -664,14 +665,18 @@ class Apply:
             raise FileExistsError
         parts = target.split(b"/")
         for depth in range(1, len(parts) + 1):
-            _mkdir(b"/".join(parts[:depth]), at)
+            fs.make_directory(b"/".join(parts[:depth]), at)
         for sub in (b"tmp", b"new", b"cur"):
             try:
-                fs.rename_noreplace(os.path.join(source, sub), os.path.join(target, sub), at, at)
+                with (
+                    fs.Parent(os.path.join(source, sub), at) as (source_fd, name),
+                    fs.Parent(os.path.join(target, sub), at) as (target_fd, _),
+                ):
+                    fs.rename_noreplace(name, name, source_fd, target_fd)
             except FileNotFoundError:
-                _mkdir(os.path.join(target, sub), at)
+                fs.make_directory(os.path.join(target, sub), at)
         try:
-            fs.rmdir(source, dir_fd=at)
+            _rmdir(source, at)
         except OSError:
             pass  # it holds other mailboxes, or files that are not ours
 
@@ -724,7 +729,7 @@ class Apply:
         removed_here = []
         for sub in (b"tmp", b"new", b"cur"):
             try:
-                fs.rmdir(os.path.join(path, sub), dir_fd=self.maildir.fd)
+                _rmdir(os.path.join(path, sub), self.maildir.fd)
                 removed_here.append(sub)
             except FileNotFoundError:
                 pass  # by a run that was cut off
@@ -733,10 +738,10 @@ class Apply:
                     raise
                 # Delivered between look and removal: without its parts it would be hidden.
                 for gone in removed_here:
-                    _mkdir(os.path.join(path, gone), self.maildir.fd)
+                    fs.make_directory(os.path.join(path, gone), self.maildir.fd)
                 return "it was deleted elsewhere, and new mail is in it"
         try:
-            fs.rmdir(path, dir_fd=self.maildir.fd)
+            _rmdir(path, self.maildir.fd)
         except OSError:
             pass  # other mailboxes lie below it, or files that are not ours
         return None
@@ -765,17 +770,15 @@ def _is_aside(name: bytes) -> bool:
     return number.isdigit() and len(rest) == 64 and all(c in b"0123456789abcdef" for c in rest)
 
 
-def _mkdir(path: bytes, at: int) -> None:
-    try:
-        os.mkdir(path, 0o700, dir_fd=at)
-    except FileExistsError:
-        if not os.path.isdir(b"/proc/self/fd/%d/%b" % (at, path)):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
+def _rmdir(path: bytes, at: int) -> None:
+    with fs.Parent(path, at) as (fd, name):
+        fs.rmdir(name, dir_fd=fd)
 
 
 def _exists(path: bytes, at: int) -> bool:
     try:
-        os.stat(path, dir_fd=at, follow_symlinks=False)
+        with fs.Parent(path, at) as (fd, name):
+            os.stat(name, dir_fd=fd, follow_symlinks=False)
     except FileNotFoundError:
         return False
     return True

@@ -77,6 +77,44 @@ def open_directory(path: bytes, below: int | None = None) -> int:
     return opened
 
 
+class Parent:
+    """`with Parent(path, below) as (fd, name):` the directory in which a path's last component lies, no link followed.
+
+    The kernel follows links in all but the last component of a path: whoever may write in a mail root could
+    plant one, and what was meant for the mail would be made, renamed or removed wherever it points.
+    """
+
+    __slots__ = ("below", "fd", "path")
+
+    def __init__(self, path: bytes, below: int) -> None:
+        self.path, self.below, self.fd = path, below, -1
+
+    def __enter__(self) -> tuple[int, bytes]:
+        above, slash, name = self.path.rpartition(b"/")
+        if not slash:
+            return self.below, name
+        self.fd = open_directory(above, self.below)
+        return self.fd, name
+
+    def __exit__(self, *error: object) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+def make_directory(path: bytes, below: int) -> None:
+    """Make a directory for its owner alone, unless it is there; none of its path is a link.
+
+    Raises:
+        NotADirectoryError: Something else stands there, be it a link to a directory.
+    """
+    with Parent(path, below) as (fd, name):
+        try:
+            os.mkdir(name, 0o700, dir_fd=fd)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
+
+
 def rename_noreplace(source: bytes, target: bytes, source_fd: int, target_fd: int) -> None:
     """rename(2) that fails with FileExistsError rather than overwrite.
 
