@@ -30,6 +30,11 @@ LAMPORT_MAX = 1 << 52
 UID_MAX = (1 << 32) - 1
 SIZE_MAX = 1 << 32
 """A message of this many bytes (4 GiB) or more is refused."""
+UID_RESET = 1 << 31
+"""A mailbox whose UIDNEXT is above this is numbered anew, from 1, under a new UIDVALIDITY: no mail brings a mailbox there,
+but a peer's lie could, and all that the mailbox then gets would soon have no UID left."""
+UID_HIGH = 1 << 30
+"""From here on a UIDNEXT counts under its own UIDVALIDITY only; else that of another replica would undo the reset."""
 COPY_MAX = 100_000
 """Copies of one content in one mailbox; more is an attack or a runaway program."""
 REPLICA_ID_BYTES = 8

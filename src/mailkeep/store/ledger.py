@@ -278,11 +278,14 @@ class Ledger:
             for box in self.boxes.values():
                 if box.alive:
                     by_name.setdefault(box.name, []).append(box)
-            twins = next((boxes for boxes in by_name.values() if len(boxes) > 1), None)
-            if twins is None:
+            twins = [boxes for boxes in by_name.values() if len(boxes) > 1]
+            if not twins:
                 return
-            later = max(twins, key=lambda box: (order(box.regs[NAME], self.index.ids), box.id))
-            self.set_mailbox(later, NAME, f"{later.name}~{later.id.hex()[:8]}")
+            for boxes in twins:
+                first = min(boxes, key=lambda box: (order(box.regs[NAME], self.index.ids), box.id))
+                for later in boxes:
+                    if later is not first:
+                        self.set_mailbox(later, NAME, own_name(later.name, later.id))
 
     # --- reading records
 
@@ -555,6 +558,26 @@ class Ledger:
         uid, box.uidnext = box.uidnext, box.uidnext + 1
         self.take(record, {**record.regs, LIVE: self.register(True), UID: self.register(uid)})
         self.settle_names()
+
+
+def own_name(name: str, box_id: bytes) -> str:
+    """A name that only this mailbox has, made of one that it shares with another; cut where it would be too long."""
+    from mailkeep.domain.names import COMPONENT_BYTES_MAX, NAME_BYTES_MAX
+
+    own = f"{name}~{box_id.hex()[:8]}"
+    above, _, last = own.rpartition("/")
+    if len(own.encode()) <= NAME_BYTES_MAX and len(last.encode()) <= COMPONENT_BYTES_MAX:
+        return own
+    from hashlib import sha256
+
+    # Of the whole name: a name that was cut before must not come out as the same one again.
+    tail = "~" + sha256(name.encode() + box_id).hexdigest()[:8]
+    while True:
+        above, slash, last = name.rpartition("/")
+        room = min(COMPONENT_BYTES_MAX, NAME_BYTES_MAX - len((above + slash).encode())) - len(tail)
+        if room >= 0:
+            return above + slash + last.encode()[:room].decode(errors="ignore") + tail
+        name = above
 
 
 def mailbox_id(name: str, number: int) -> bytes:

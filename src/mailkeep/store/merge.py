@@ -14,6 +14,8 @@ from mailkeep.domain.flags import pack
 from mailkeep.domain.record import (
     LIVE,
     UID,
+    UID_HIGH,
+    UID_RESET,
     VALIDITY,
     Register,
     covers,
@@ -45,7 +47,7 @@ class Claim:
     It was read in one transaction there: the vector claims nothing that the records lack.
     """
 
-    __slots__ = ("acks", "forgotten", "lamport", "members", "sender", "vector", "waived")
+    __slots__ = ("acks", "lamport", "members", "sender", "vector", "waived")
 
     def __init__(
         self,
@@ -55,11 +57,10 @@ class Claim:
         acks: dict[int, Vector] | None = None,
         members: Iterable[int] = (),
         waived: Iterable[int] = (),
-        forgotten: Iterable[int] = (),
     ) -> None:
         self.sender, self.lamport, self.vector = sender, lamport, vector
         self.acks = acks or {}
-        self.members, self.waived, self.forgotten = tuple(members), tuple(waived), tuple(forgotten)
+        self.members, self.waived = tuple(members), tuple(waived)
 
 
 class Outcome:
@@ -217,12 +218,14 @@ class Merge:
         index.lamport = max(index.lamport, claim.lamport)
         first_new = index.value("SELECT coalesce(max(no), 0) FROM record")
         self.free = {box.no: box.uidnext for box in self.ledger.boxes.values()}
+        validity = {box.no: box.validity for box in self.ledger.boxes.values()}
         for staged, box_id, regs, uidnext, whole in self.stage.boxes():
             box = self._mailbox(box_id, regs, whole, was_seen)
             if box is None:
                 continue
             self.free.setdefault(box.no, 1)
             self.their_free[box.no] = uidnext
+            self._void_numbers(box, regs, validity.get(box.no, box.validity))
             self.staged[box.no] = staged
             self.touched.add(box.no)
             self._records(staged, box, whole, was_seen)
@@ -240,9 +243,9 @@ class Merge:
         for who, vector in (*claim.acks.items(), (claim.sender, claim.vector)):
             index.acknowledge(who, vector)
         index.mark("member", (*claim.members, claim.sender))
-        # Nobody but this store says that it was replaced (rules.identity) or gives it up.
+        # Nobody but this store says that it was replaced (rules.identity). Whom a person gave up elsewhere is not
+        # given up here: that would let one peer lock any other out.
         index.mark("waived", [no for no in claim.waived if no != index.me])
-        index.mark("forgotten", [no for no in claim.forgotten if no != index.me])
         return self.outcome
 
     # --- mailboxes
@@ -485,16 +488,48 @@ class Merge:
             self._back.add(best.no)
             self.outcome.revived += 1
 
+    def _void_numbers(self, box: Mailbox, theirs: Registers | None, before: int) -> None:
+        """A UIDNEXT that no mail explains, of a UIDVALIDITY that has been replaced, counts no more."""
+        no = box.no
+        if theirs is not None:
+            same = theirs[VALIDITY].value == box.validity
+        else:
+            same = covers(self.claim.vector, box.regs[VALIDITY])
+        if self.their_free[no] >= UID_HIGH and not same:
+            self.their_free[no] = 1
+        if self.free[no] >= UID_HIGH and before != box.validity:
+            self.free[no] = box.uidnext = 1
+            box.dirty = True
+
+    def _number_anew(self, box: Mailbox) -> None:
+        """UIDs are used up, as only a lie brings about: a new UIDVALIDITY, and UIDs from 1 (RFC 9051 §2.3.1.1)."""
+        ledger = self.ledger
+        ledger.set_mailbox(
+            box,
+            VALIDITY,
+            self.index.fresh_validity(max(self.now, box.validity + 1, self.index.meta["floor"])),
+        )
+        box.uidnext = 1
+        for (no,) in list(
+            ledger.execute(
+                "SELECT no FROM record WHERE mailbox = ? AND (live OR hold IS NOT NULL) ORDER BY uid, no",
+                (box.no,),
+            )
+        ):
+            ledger.new_uid(ledger.record(no))
+
     def _settle_uids(self, first_new: int) -> None:
         """A UID that would appear in either side's past is replaced by one above all that was shown."""
         ledger = self.ledger
         boxes = self.touched | set(self.their_free)
         for no in boxes:
             box = ledger.boxes[no]
+            uidnext = max(box.uidnext, self.their_free.get(no, 1))
             top = self.index.value(
-                "SELECT coalesce(max(uid), 0) FROM record WHERE mailbox = ? AND live", (no,)
+                "SELECT coalesce(max(uid), 0) FROM record WHERE mailbox = ? AND live AND (uid < ? OR ?)",
+                (no, UID_HIGH, uidnext >= UID_HIGH),
             )
-            uidnext = max(box.uidnext, self.their_free.get(no, 1), top + 1)
+            uidnext = max(uidnext, top + 1)
             if uidnext != box.uidnext:
                 box.uidnext, box.dirty = uidnext, True
         again: dict[int, tuple[int, int]] = {}
@@ -518,8 +553,15 @@ class Merge:
         for no, uid, mailbox in self._doubles(first_new):
             again.setdefault(no, (uid, no))
             assert mailbox in ledger.boxes
+        for mailbox in boxes:
+            if ledger.boxes[mailbox].uidnext < UID_HIGH:
+                high = ledger.records("mailbox = ? AND live AND uid >= ?", (mailbox, UID_HIGH))
+                again.update((record.no, (record.uid, record.no)) for record in high)
         for _, no in sorted(again.values()):
             ledger.new_uid(ledger.record(no))
+        for mailbox in boxes:
+            if ledger.boxes[mailbox].uidnext > UID_RESET:
+                self._number_anew(ledger.boxes[mailbox])
         self.outcome.renumbered = len(again)
 
     def _fits(self, record: Record, was_shown: bool, was_uid: int) -> bool:
