@@ -20,6 +20,7 @@ from mailkeep.domain.errors import (
 )
 from mailkeep.replicate.channel import drive
 from mailkeep.replicate.responder import Responder
+from mailkeep.system import clock
 from mailkeep.wire.frames import GREETING_BYTES_MAX, Wire
 
 TIMEOUT_SECONDS = 300.0
@@ -95,8 +96,9 @@ def _answer(options: Options, wire: Wire, place: Place, greeting: dict[str, str]
 
 def _greeting(wire: Wire) -> dict[str, str]:
     """Read the initiator's first line: it says what to do before anything is done."""
+    end = clock.monotonic() + GREETING_SECONDS  # for the whole line, however it drips
     while wire.greeting is None:
-        ready, _, _ = select.select([0], [], [], GREETING_SECONDS)
+        ready, _, _ = select.select([0], [], [], max(0.0, end - clock.monotonic()))
         data = os.read(0, GREETING_BYTES_MAX) if ready else b""
         if not data:
             raise PeerUnavailable("nobody spoke: mailkeep serve is started by mailkeep sync, not by hand")

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from mailkeep.replicate.endpoint import Endpoint
 
 READ_BYTES = 1 << 18
+SLOWEST_BYTES_A_SECOND = 1024
+"""A peer that we wait for is to move as much as this on the average, once our patience is used up:"""
+PATIENCE = 12
+"""so many times the time-out, for all waiting of one session together. Else a byte now and then would hold the lock."""
 KEEPS_UP_BYTES = 1 << 20
 
 
@@ -26,7 +30,7 @@ def drive(
     Args:
         source: Non-blocking descriptor to read from.
         target: Non-blocking descriptor to write to.
-        timeout_seconds: How long the peer may be silent while we wait for it.
+        timeout_seconds: How long the peer may be silent while we wait for it; see PATIENCE for one that is hardly not.
 
     Raises:
         PeerUnavailable: It was silent for longer, or went away.
@@ -37,6 +41,7 @@ def drive(
     writing = False
     poll.register(source, select.POLLIN)
     stalled = fluent = 0
+    patience, before = PATIENCE * timeout_seconds, wire.sent_bytes + wire.received_bytes
     while True:
         endpoint.produce()
         out = wire.output(flush=not endpoint.has_more)
@@ -68,7 +73,20 @@ def drive(
                 poll.register(target, select.POLLOUT)
             else:
                 poll.unregister(target)
+        moved = wire.sent_bytes + wire.received_bytes
+        since = time.monotonic()
         events = poll.poll(timeout_seconds * 1000)
+        patience = min(
+            patience - (time.monotonic() - since) + (moved - before) / SLOWEST_BYTES_A_SECOND,
+            PATIENCE * timeout_seconds,
+        )
+        before = moved
+        if patience < 0:
+            raise PeerUnavailable(
+                f"the peer says so little that this session would never end (under {SLOWEST_BYTES_A_SECOND:,} bytes a second)",
+                untouched="what was committed is whole on both sides; contents that arrived stay",
+                hint="look at the network and at the other machine, then run the same command again",
+            )
         if not events:
             raise PeerUnavailable(
                 f"the peer said nothing for {timeout_seconds:.0f} seconds",
