@@ -13,7 +13,8 @@ says. Marks are computed one mailbox at a time: memory does not grow with the nu
 
 from __future__ import annotations
 
-from mailkeep.replicate.endpoint import MAILBOXES_MAX
+from mailkeep.domain.record import MAILBOX_ID_BYTES
+from mailkeep.replicate import bounds
 from mailkeep.rules.digest import BUCKET_SUM_BYTES, FANOUT, differing
 from mailkeep.store import news
 from mailkeep.wire import frames
@@ -107,12 +108,12 @@ class Answerer:
             ValueError: A mailbox was asked about before, or the marks are of a wrong form.
         """
         endpoint = self.endpoint
-        self.count += len(message)
-        if self.count > MAILBOXES_MAX:
+        self.count += len(bounds.listed(message, COMPARE_PAGE, "mailboxes to compare"))
+        if self.count > bounds.MAILBOXES_MAX:
             raise ValueError("too many mailboxes")
         for box_id, marks in message:
-            if type(box_id) is not bytes or len(box_id) != 16 or box_id in self.asked:
-                raise ValueError("a mailbox id that is none, or was asked about before")
+            if bounds.blob(box_id, MAILBOX_ID_BYTES, "a mailbox id") in self.asked:
+                raise ValueError("a mailbox that was asked about before")
             if marks is not None and (type(marks) is not bytes or len(marks) != MARKS_BYTES):
                 raise ValueError("marks of a wrong form")
             box = endpoint.ledger.by_id.get(box_id)

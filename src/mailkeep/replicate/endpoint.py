@@ -23,10 +23,22 @@ import os
 from msgpack import packb, unpackb
 
 from mailkeep.domain.errors import DataError, InternalError, MailkeepError, RemoteProtocolError, printable
-from mailkeep.domain.record import COPY_MAX, LAMPORT_MAX, LIVE, NAME, SIZE_MAX, UID_MAX, VALIDITY, Register
+from mailkeep.domain.record import (
+    CONTENT_ID_BYTES,
+    COPY_MAX,
+    LAMPORT_MAX,
+    LIVE,
+    MAILBOX_ID_BYTES,
+    NAME,
+    SIZE_MAX,
+    UID_MAX,
+    VALIDITY,
+    Register,
+)
+from mailkeep.replicate import bounds
 from mailkeep.replicate.view import View
 from mailkeep.rules.identity import Side
-from mailkeep.system import fs
+from mailkeep.system import clock, fs
 from mailkeep.wire import frames
 
 TYPE_CHECKING = False
@@ -46,10 +58,6 @@ WANT_PAGE = 500
 OUT_BYTES = 1 << 19
 """No more is read from the disk while this much waits to be written."""
 DATE_MAX = 1 << 33
-REPLICAS_MAX = 10_000
-LAMPORT_JUMP_MAX = 1 << 40
-"""How far a peer may be ahead, in transactions: else one lie would use up the numbers that all share."""
-MAILBOXES_MAX = 100_000
 
 
 class Endpoint:
@@ -80,7 +88,10 @@ class Endpoint:
         self.peer = 0
         self.stage: Stage | None = None
         self.staged_boxes: dict[bytes, int] = {}
-        self.refused: list[tuple[str, str]] = []
+        self.refused = bounds.Problems()
+        self.staged = bounds.Staged()
+        self.asked = 0
+        """Contents that the peer asked for in this session."""
         self.sending: list[Iterator[None]] = []
         """What is to be sent, piece by piece, as there is room."""
         self.serving: list[tuple[bytes, int | None]] = []
@@ -95,6 +106,7 @@ class Endpoint:
         self._outstanding = 0
         self._more_wanted = False
         self._asked_again = False
+        self._told = self._new_boxes = 0
 
     @property
     def received(self) -> Received:
@@ -121,7 +133,8 @@ class Endpoint:
         if not data:
             self.closed()
             return
-        self.wire.feed(data)
+        if not self.finished:  # once the end was said, what else comes is neither read nor kept
+            self.wire.feed(data)
         if self.wire.spoke:  # what comes now may be an answer
             self.turns += 1
             self.wire.spoke = False
@@ -143,14 +156,15 @@ class Endpoint:
             return
         try:
             message = unpackb(payload, strict_map_key=False)
-        except (ValueError, TypeError) as err:
+        except (ValueError, TypeError, OverflowError) as err:
             raise RemoteProtocolError(
                 f"the peer sent a {frames.NAMES[kind]} that cannot be decoded: {err}"
             ) from err
         try:
             handler(message)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as err:
-            raise RemoteProtocolError(f"the peer sent a malformed {frames.NAMES[kind]}: {err!r}") from err
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as err:
+            shown = printable(f"{type(err).__name__}: {str(err)[:300]}")
+            raise RemoteProtocolError(f"the peer sent a malformed {frames.NAMES[kind]}: {shown}") from err
 
     def handlers(self) -> dict[int, Any]:
         """Frames that the present state allows."""
@@ -244,57 +258,62 @@ class Endpoint:
         )
 
     def take_hello(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Check a hello."""
+        """Check a hello, all of it that both ends send, before anything of it is used."""
         self.check_replicas(message)
-        if type(message["me"]) is not int or not 1 <= message["me"] <= len(message["ids"]):
-            raise ValueError("no id of its own")
-        if type(message["root"]) is not bytes or type(message["store"]) is not bytes:
-            raise ValueError("digest")
+        count = len(message["ids"])
+        bounds.number(message["me"], 1, count, "its own number")
+        bounds.blob(message["store"], 16, "the id of its store")
+        if type(message["root"]) is not bytes or len(message["root"]) > bounds.DIGEST_BYTES:
+            raise ValueError("a digest")
+        for key in ("members", "waived", "forgotten"):
+            if type(message[key]) is not list:
+                raise ValueError(f"{key}: no list")
+        for no in (*message["members"], *message["waived"], *message["forgotten"]):
+            bounds.number(no, 1, count, "the number of a replica")
+        bounds.number(message["suspect"], 0, LAMPORT_MAX, "suspect")
+        bounds.number(message["count"], 0, LAMPORT_MAX, "the number of its messages")
         return message
 
     def check_replicas(self, message: dict[str, Any]) -> None:
         """Check replica ids, vector and lamport before any of them is noted: ids are kept for ever."""
-        ids = message["ids"]
-        if not (
-            isinstance(ids, list)
-            and 0 < len(ids) <= REPLICAS_MAX
-            and all(type(i) is bytes and len(i) == 8 for i in ids)
-        ):
-            raise ValueError("replica ids")
-        if len(set(ids)) != len(ids) or len(message["vector"]) != len(ids):
-            raise ValueError("replica ids twice, or a vector of another length")
-        if len(self.index.numbers.keys() | set(ids)) > REPLICAS_MAX:
-            raise ValueError("too many replicas")
-        if not all(
-            type(v) is int and 0 <= v <= LAMPORT_MAX for v in (*message["vector"], message["lamport"])
-        ):
-            raise ValueError("lamports out of bounds")
-        if max(*message["vector"], message["lamport"]) > self.index.lamport + LAMPORT_JUMP_MAX:
-            raise ValueError("a lamport further ahead than any number of honest writes")
+        bounds.replicas(message, self.index.numbers, clock.now(), self.replicas_max)
+
+    replicas_max = bounds.REPLICAS_MAX
+    """How many replicas this store may know of with those that the peer names."""
 
     def number_replicas(self, message: dict[str, Any]) -> None:
         """Give the peer's replicas numbers here. Writes new ones: belongs in a transaction."""
-        from mailkeep.store.merge import Claim
-
         self.numbers = {their: self.index.number(rid) for their, rid in enumerate(message["ids"], 1)}
         self.peer = self.numbers[message["me"]]
-        self.claim = Claim(
-            self.peer,
-            message["lamport"],
-            self.vector(message["vector"]),
-            {},
-            [self.numbers[n] for n in message["members"]],
-            [self.numbers[n] for n in message["waived"]],
-            [self.numbers[n] for n in message["forgotten"]],
-        )
+        self.take_claim(message)
+        assert self.claim is not None
         self.since = self.index.known_seq(self.peer, self.claim.vector)
+
+    def take_claim(self, message: dict[str, Any]) -> None:
+        """Keep what the peer says of itself, in a hello or a claim, in our numbers.
+
+        What it says that others have acknowledged is bounded by what it has itself.
+        """
+        from mailkeep.store.merge import Claim
+
+        vector = self.vector(message["vector"])
+        acks: dict[int, Vector] = {}
+        for who, lamports in message.get("acks", ()):
+            heard = self.vector(lamports)
+            acks[self.replica(who)] = {no: min(v, vector.get(no, 0)) for no, v in heard.items()}
+        marks = [[self.replica(no) for no in message[key]] for key in ("members", "waived", "forgotten")]
+        self.claim = Claim(self.peer, message["lamport"], vector, acks, *marks)
+
+    def replica(self, no: object) -> int:
+        """Our number of a replica that the peer names by its number."""
+        return self.numbers[bounds.number(no, 1, len(self.numbers), "the number of a replica")]
 
     def vector(self, lamports: list[int]) -> Vector:
         """A vector as sent, in our numbers."""
-        if not all(type(v) is int and 0 <= v <= LAMPORT_MAX for v in lamports) or len(lamports) > len(
-            self.numbers
-        ):
+        if type(lamports) is not list or len(lamports) > len(self.numbers):
             raise ValueError("a vector out of bounds")
+        for lamport in lamports:
+            bounds.number(lamport, 0, LAMPORT_MAX, "a lamport of a vector")
         return {self.numbers[their]: v for their, v in enumerate(lamports, 1) if v}
 
     def is_same(self, message: dict[str, Any]) -> bool:
@@ -405,15 +424,11 @@ class Endpoint:
         self._stage_box(box_id, self._registers(regs) if regs else None, uidnext, bool(whole))
 
     def _stage_box(self, box_id: bytes, regs: Registers | None, uidnext: int, whole: bool) -> None:
-        if (
-            type(box_id) is not bytes
-            or len(box_id) != 16
-            or type(uidnext) is not int
-            or not 1 <= uidnext <= UID_MAX + 1
-        ):
-            raise ValueError("a mailbox id or UIDNEXT out of bounds")
-        if len(self.staged_boxes) >= MAILBOXES_MAX:
-            raise ValueError("too many mailboxes")
+        bounds.blob(box_id, MAILBOX_ID_BYTES, "a mailbox id")
+        bounds.number(uidnext, 1, UID_MAX + 1, "UIDNEXT")
+        self._told += 1
+        if self._told > 4 * bounds.MAILBOXES_MAX:  # digest, news, comparison, result
+            raise ValueError("mailboxes told of again and again")
         if regs is not None:
             try:
                 ours = self.view.ours(str(regs[NAME].value))
@@ -426,6 +441,10 @@ class Endpoint:
             self._met(box_id, ours, bool(regs[LIVE].value))
         elif ((known := self.ledger.by_id.get(box_id)) is None or not self.view.shows(known)) and not whole:
             return
+        if box_id not in self.staged_boxes and box_id not in self.ledger.by_id:
+            self._new_boxes += 1
+            if len(self.ledger.by_id) + self._new_boxes > bounds.MAILBOXES_MAX:
+                raise ValueError(f"with these there would be more than {bounds.MAILBOXES_MAX:,} mailboxes")
         self.staged_boxes[box_id] = self.ready_stage().mailbox(box_id, regs, uidnext, whole)
 
     def _met(self, box_id: bytes, ours: str, live: bool) -> None:
@@ -448,15 +467,18 @@ class Endpoint:
             raise ValueError("a mailbox has name, live and validity")
         for name, (value, rank, writer, lamport, replica) in regs.items():
             kinds: dict[str, type[bool | int | str]] = {NAME: str, LIVE: bool, VALIDITY: int}
-            kind = kinds[name]
-            if type(value) is not kind or type(rank) is not int or not 0 <= rank <= LAMPORT_MAX:
-                raise ValueError(f"the register {name}")
-            register = Register(value, rank, self.numbers[writer], lamport, self.numbers[replica])
-            if type(lamport) is not int or not 0 < lamport <= self.claim.vector.get(register.replica, 0):
-                raise ValueError(f"a stamp from the future: {register}, of {self.claim.vector}")
-            out[name] = register
-        if not 0 < int(out[VALIDITY].value) <= UID_MAX:
-            raise ValueError("UIDVALIDITY out of bounds")
+            if type(value) is not kinds[name]:
+                raise ValueError(f"the register {name} of a wrong type")
+            stamped, no = self.replica(replica), self.replica(writer)
+            bounds.number(lamport, 1, self.claim.vector.get(stamped, 0), f"the stamp of {name}")
+            # The rank of a write is its lamport, or less when it was stamped anew; a greater one no later write
+            # could ever beat.
+            if name == VALIDITY:
+                bounds.number(value, 1, bounds.validity_ceiling(clock.now()), "UIDVALIDITY")
+                bounds.number(rank, int(value), int(value), "the rank of UIDVALIDITY")
+            else:
+                bounds.number(rank, 0, lamport, f"the rank of {name}")
+            out[name] = Register(value, rank, no, lamport, stamped)
         return out
 
     def on_records(self, message: list[Any]) -> None:
@@ -474,6 +496,9 @@ class Endpoint:
             self._remap = (claim, memoised(lambda blob: remap(blob, numbers, vector)))
         remapped = self._remap[1]
         box_id, records = message
+        bounds.blob(box_id, MAILBOX_ID_BYTES, "a mailbox id")
+        bounds.listed(records, frames.FRAME_BYTES_MAX, "records")
+        self.staged.count(len(records), sum(len(record[6]) for record in records))
         staged = self.staged_boxes.get(box_id)
         if staged is None:
             box = self.ledger.by_id.get(box_id)
@@ -482,7 +507,11 @@ class Endpoint:
             staged = self.staged_boxes[box_id] = self.ready_stage().mailbox(box_id, None, 1, False)
         rows = []
         for content_id, copy, live, uid, date, size, regs, still in records:
-            if type(content_id) is not bytes or len(content_id) != 32 or type(regs) is not bytes:
+            if (
+                type(content_id) is not bytes
+                or len(content_id) != CONTENT_ID_BYTES
+                or type(regs) is not bytes
+            ):
                 raise ValueError("a content id or registers of a wrong type")
             if not (type(copy) is type(uid) is type(date) is type(size) is int):
                 raise ValueError("a number of a wrong type")
@@ -538,13 +567,20 @@ class Endpoint:
 
     def on_want(self, message: list[bytes]) -> None:
         """Content ids that the peer lacks, at most WANT_PAGE; they are served in the order asked for."""
-        if len(message) > WANT_PAGE or len(self.serving) > 4 * WINDOW:
+        bounds.listed(message, WANT_PAGE, "contents that are wanted")
+        if len(self.serving) > 4 * WINDOW:
             raise ValueError("more contents asked for than a window holds")
         for content_id in message:
-            if type(content_id) is not bytes or len(content_id) != 32:
-                raise ValueError("a content id")
+            bounds.blob(content_id, CONTENT_ID_BYTES, "a content id")
+        self.asked += len(message)
+        if self.asked > WANT_PAGE and self.asked > bounds.CONTENT_ASKS_MAX * self._contents_count():
+            raise ValueError("contents asked for again and again")
         dates = self._may_see(message)
         self.serving[:0] = [(content_id, dates.get(content_id)) for content_id in reversed(message)]
+
+    def _contents_count(self) -> int:
+        """How many contents this store knows of."""
+        return int(self.index.value("SELECT count(*) FROM content"))
 
     def _serve(self, content_id: bytes, date: int | None) -> None:
         """Send one content, hashed on the way; only one that a live record which the peer may see refers to."""
@@ -634,10 +670,9 @@ class Endpoint:
     def on_lack(self, message: list[Any]) -> None:
         """The peer cannot send a content, and says why: reported here; its message waits for a later session."""
         content_id, why = message
-        self.received.lacking(content_id)
-        self.refused.append(
-            (content_id.hex(), f"the peer cannot send it ({printable(str(why)[:200])}); it waits")
-        )
+        said = bounds.text(why, 200)
+        self.received.lacking(bounds.blob(content_id, CONTENT_ID_BYTES, "a content id"))
+        self.refused.append((content_id.hex(), f"the peer cannot send it ({said}); it waits"))
         self._came()
 
     def _came(self) -> None:

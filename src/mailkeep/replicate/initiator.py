@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mailkeep.domain.errors import (
     EXIT_BUSY,
+    EXIT_CODES,
     ConfigError,
     DataError,
     InternalError,
@@ -18,9 +19,10 @@ from mailkeep.domain.errors import (
     UsageError,
     printable,
 )
-from mailkeep.domain.record import LAMPORT_MAX, NAME, VALIDITY
-from mailkeep.replicate.endpoint import MAILBOXES_MAX, Endpoint, take_root
-from mailkeep.replicate.view import ARCHIVE, BOTH, FULL, PULL, PUSH, READ, View
+from mailkeep.domain.record import NAME, VALIDITY
+from mailkeep.replicate import bounds
+from mailkeep.replicate.endpoint import Endpoint, take_root
+from mailkeep.replicate.view import ARCHIVE, BOTH, FULL, PULL, PUSH, READ, ROLES, View
 from mailkeep.rules.identity import FIRST, Stale
 from mailkeep.system import clock
 from mailkeep.wire import frames
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 GREETED, HELLO, NEWS, WHOLE, CONTENTS, COMMITTED, APPLIED, DONE = range(8)
 TOKENS_MAX = 100
+REPORTED = ("added", "changed", "expunged", "held", "revived", "refused")
+"""What a responder counts of its side."""
 SUSPICIOUS_ABOVE, SUSPICIOUS_SHARE = 20, 0.5
 """A one-way run whose source has less than half of the target's messages is refused above this many."""
 
@@ -82,6 +86,7 @@ class Initiator(Endpoint):
         self.digests: dict[bytes, tuple[bytes, int]] = {}
         self.hello_seq = 0
         self.given = 0
+        self.with_records: set[bytes] = set()
         self.twins: list[tuple[bytes, bytes, str]] = []
         self.applied: Applied | None = None
         self.thorough = False
@@ -173,7 +178,10 @@ class Initiator(Endpoint):
                 raise RemoteProtocolError("the peer says that both sides agree, and they do not")
             self.same = self.finished = True
             return
-        self._check_direction(int(message["count"]))
+        token = bounds.token(message["token"])
+        if type(self.role) is not str or self.role not in ROLES:
+            raise ValueError("a role that there is not")
+        self._check_direction(message["count"])
         if message.get("first") == PUSH and self._sends:
             self.direction, self.again = PUSH, True
         self.wire.compress()
@@ -190,8 +198,7 @@ class Initiator(Endpoint):
             or self.index.meta.get("suspect", 0)
             or self.peer in self._doubted()
         )
-        number, random = message["token"]
-        self.token = (int(number), bytes(random))
+        self.token = token
         self.state = NEWS
 
     def _check_given_up(self, message: dict[str, Any]) -> None:
@@ -261,15 +268,18 @@ class Initiator(Endpoint):
 
     def on_digests(self, message: list[Any]) -> None:
         """Digest and UIDNEXT of each mailbox that the peer shows."""
-        if len(self.digests) + len(message) > MAILBOXES_MAX:
-            raise ValueError("too many mailboxes")
+        bounds.listed(message, bounds.MAILBOXES_MAX, "digests")
+        if len(self.digests) + len(message) > bounds.MAILBOXES_MAX:
+            raise ValueError(f"more than {bounds.MAILBOXES_MAX:,} mailboxes")
         for box_id, digest, uidnext in message:
+            if type(digest) is not bytes or len(digest) > bounds.DIGEST_BYTES:
+                raise ValueError("a digest")
             self._stage_box(box_id, None, uidnext, False)
             self.digests[box_id] = (digest, uidnext)
 
     def on_end_news(self, message: object) -> None:
         """The peer's news are all here: queue ours, and what is to be compared; go on to contents or compare first."""
-        assert message is None or message is not None
+        bounds.nothing(message)
         compare = self._to_compare()
         self.say(frames.CLAIM, self._claim())
         if self._sends:
@@ -340,13 +350,11 @@ class Initiator(Endpoint):
         name = self.view.theirs(str(regs[NAME].value))
         return mailbox_digest(total, name, int(regs[VALIDITY].value)) == theirs
 
-    with_records: frozenset[bytes] | set[bytes] = frozenset()
-
     def on_records(self, message: list[Any]) -> None:
         """As in `Endpoint`; a mailbox with news of the peer's need not be compared."""
-        if self.state == NEWS:
-            self.with_records = {*self.with_records, message[0]}
         super().on_records(message)
+        if self.state == NEWS and message[0] in self.staged_boxes:
+            self.with_records.add(message[0])
 
     def on_buckets(self, message: list[Any]) -> None:
         """Where the peer's part of a compared mailbox differs from ours: what lies there is fetched, or comes."""
@@ -355,7 +363,7 @@ class Initiator(Endpoint):
 
     def on_end_whole(self, message: object) -> None:
         """All that was asked for of the compared mailboxes is here: fetch what was found to differ, or go on."""
-        assert message is None
+        bounds.nothing(message)
         assert self.asker is not None
         if self.asker.fetching:
             self.asker.fetching = False
@@ -449,12 +457,14 @@ class Initiator(Endpoint):
 
     def _claim(self) -> dict[str, Any]:
         index = self.index
+        room = bounds.ACKS_BYTES_MAX // (9 * len(index.ids) + 16)
         return {
             "lamport": index.lamport,
             "ids": index.ids[1:],
             "vector": [index.vector.get(no, 0) for no in range(1, len(index.ids))],
             "acks": [
-                [who, [v.get(no, 0) for no in range(1, len(index.ids))]] for who, v in index.acks().items()
+                [who, [v.get(no, 0) for no in range(1, len(index.ids))]]
+                for who, v in list(index.acks().items())[:room]
             ],
             "members": sorted(index.members),
             "waived": sorted(index.waived),
@@ -465,11 +475,14 @@ class Initiator(Endpoint):
     def on_done(self, message: dict[str, Any]) -> None:
         """The responder has committed too: note what it has taken in, durably, then put files in place."""
         lamports = message["vector"]  # by our numbers, as we listed them in COMMIT
-        if len(lamports) >= len(self.index.ids) or not all(
-            type(v) is int and 0 <= v <= LAMPORT_MAX for v in lamports
-        ):
+        if type(lamports) is not list or len(lamports) >= len(self.index.ids):
             raise ValueError("a vector out of bounds")
-        vector = {no: v for no, v in enumerate(lamports, 1) if v}
+        ceiling = bounds.lamport_ceiling(clock.now())
+        vector = {
+            no: v
+            for no, v in enumerate(lamports, 1)
+            if bounds.number(v, 0, ceiling, "a lamport of the vector")
+        }
         with self.index.transaction():
             self.index.acknowledge(self.peer, vector)
             differs = self.note_agreement(vector == self.vector_then, self.root, take_root(message["root"]))
@@ -492,11 +505,17 @@ class Initiator(Endpoint):
 
     def on_report(self, message: dict[str, Any]) -> None:
         """Counts, problems (at most 200 are kept) and exit status of the responder's side: the session is over."""
-        self.remote = {printable(str(k)): v for k, v in message["counts"].items() if type(v) is int}
+        status = message["status"]
+        if type(status) is not int or status not in EXIT_CODES:
+            raise ValueError("an exit status that there is not")
+        self.remote = {
+            name: bounds.number(message["counts"].get(name, 0), 0, bounds.RECORDS_MAX, f"the count {name}")
+            for name in REPORTED
+        }
         self.remote_problems = [
-            (printable(str(a)[:300]), printable(str(b)[:500])) for a, b in message["problems"][:200]
+            (bounds.text(a, 300), bounds.text(b, 500)) for a, b in message["problems"][:200]
         ]
-        self.remote["status"] = int(message["status"])
+        self.remote["status"] = status
         self.finished = True
 
     # --- ends
@@ -508,10 +527,11 @@ class Initiator(Endpoint):
             StoreBusy: Another run has the peer's store.
             MailkeepError: Of the kind that has the peer's exit status; PeerUnavailable where none has it.
         """
-        code, what, untouched, hint = message
+        bounds.number(message[0], 0, 255, "an exit status")
+        code, (what, untouched, hint) = message[0], (bounds.text(text, 2000) for text in message[1:])
         if code == EXIT_BUSY:
             raise StoreBusy(
-                f"the peer {self.peer_name} is busy: {printable(str(what))}",
+                f"the peer {self.peer_name} is busy: {what}",
                 untouched="anything",
                 hint="wait for the other run to end, or use --wait 5m",
             )
@@ -530,9 +550,9 @@ class Initiator(Endpoint):
         }
         kind = kinds.get(code, PeerUnavailable)
         raise kind(
-            f"the peer {self.peer_name} says: {printable(str(what))}",
-            untouched=printable(str(untouched)),
-            hint=printable(str(hint)) and f"there: {printable(str(hint))}",
+            f"the peer {self.peer_name} says: {what}",
+            untouched=untouched,
+            hint=hint and f"there: {hint}",
         )
 
     def closed(self) -> None:

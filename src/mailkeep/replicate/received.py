@@ -92,13 +92,13 @@ class Received:
         """Make ready for a large content of `size` bytes, less than SIZE_MAX; one at a time.
 
         Raises:
-            ValueError: Another one is under way, or a number is out of bounds.
+            ValueError: Another one is under way, or a number is out of bounds; an empty content is never large.
             RemoteProtocolError: It was not asked for.
         """
         if (
             self._writer is not None
             or type(size) is not int
-            or not 0 <= size < SIZE_MAX
+            or not 0 < size < SIZE_MAX
             or type(date) is not int
         ):
             raise ValueError("a large content out of place")
@@ -107,7 +107,7 @@ class Received:
     def piece(self, data: bytes) -> bool:
         """One piece; True when that content is complete."""
         writer = self._writer
-        if writer is None:
+        if writer is None or not data:
             raise RemoteProtocolError("the peer sent a piece of nothing")
         try:
             writer.write(data)

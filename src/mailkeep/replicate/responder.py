@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from mailkeep.domain.errors import EXIT_DONE, EXIT_HELD, EXIT_SKIPPED, PeerUnavailable, RemoteProtocolError
+from mailkeep.domain.errors import (
+    EXIT_DONE,
+    EXIT_HELD,
+    EXIT_SKIPPED,
+    PeerUnavailable,
+    PermissionDenied,
+    RemoteProtocolError,
+)
+from mailkeep.replicate import bounds
 from mailkeep.replicate.endpoint import Endpoint, take_root
-from mailkeep.replicate.view import ARCHIVE, BOTH, FULL, PULL, PUSH, READ, View
+from mailkeep.replicate.view import ARCHIVE, BOTH, DIRECTIONS, FULL, PULL, PUSH, READ, View
 from mailkeep.rules.identity import FIRST, stale
 from mailkeep.system import clock
 from mailkeep.wire import frames
@@ -19,6 +27,8 @@ if TYPE_CHECKING:
     from mailkeep.store.store import Store
 
 WAITS, NEWS, CONTENTS, COMMITTING, DONE = range(5)
+CLAIMS_MAX = 2
+"""The initiator says before its news, and again before its result, what it has taken in."""
 
 
 class Responder(Endpoint):
@@ -42,6 +52,7 @@ class Responder(Endpoint):
         self.scan_problems: list[tuple[str, str]] = []
         self.final: dict[str, Any] | None = None
         self.merges = self.learns = False
+        self.claims = 0
         self.peer_id = b""
         self.answerer: Answerer | None = None
         self.root_there: bytes | None = None
@@ -91,19 +102,24 @@ class Responder(Endpoint):
             self.wire.greet()  # only now: one answer, one round trip
         self.take_hello(message)
         index = self.index
+        if type(message["direction"]) is not str or message["direction"] not in DIRECTIONS:
+            raise ValueError("a direction that there is not")
         self.direction = message["direction"]
         me, peer_id = index.ids[index.me], message["ids"][message["me"] - 1]
         self.peer_id = peer_id
         if "only" in message and self.view.plain:
             from mailkeep.wire.patterns import Patterns
 
-            self.view = View(Patterns.parse([str(text) for text in message["only"][:1000]]))
+            rules = bounds.listed(message["only"], bounds.PATTERNS_MAX, "rules")
+            if not all(type(rule) is str for rule in rules):
+                raise ValueError("a rule that is no text")
+            self.view = View(Patterns.parse(rules))
         if index.numbers.get(peer_id, 0) in index.forgotten:
             self.say(frames.HELLO, self.hello(given_up=1, token=[0, b""], role=self.role))
             self.finished = True
             return
-        sent = {rid: [(int(n), bytes(r)) for n, r in tokens] for rid, tokens in message["tokens"]}
-        theirs = sent.get(me, [FIRST])
+        sent = [found for rid, found in message["tokens"] if type(rid) is bytes and rid == me]
+        theirs = bounds.tokens(sent[0]) if sent else [FIRST]
         no = index.numbers.get(peer_id, 0)
         ours = list(index.tokens(no).values())
         they_stale, we_stale = stale(self.side(message, theirs, me), self.side(None, ours, peer_id))
@@ -111,6 +127,8 @@ class Responder(Endpoint):
             self.say(frames.HELLO, self.hello(stale=1, token=[0, b""], role=self.role))
             self.finished = True
             return
+        if we_stale and self.role != FULL:
+            raise not_believed(self.role)
         if we_stale:
             with index.transaction():
                 self.store.become_new()
@@ -137,7 +155,7 @@ class Responder(Endpoint):
         if (
             index.meta.get("rebuilt")
             and self.direction in (BOTH, ARCHIVE)
-            and self.role != READ
+            and self.role == FULL
             and not self.dry
         ):
             # Which mailboxes were renamed, and what was removed, only the peer knows: its word comes first.
@@ -192,14 +210,14 @@ class Responder(Endpoint):
 
     def on_end_whole(self, message: object) -> None:
         """The initiator has fetched all that it wants of the compared mailboxes."""
-        assert message is None
         assert self.answerer is not None
+        bounds.nothing(message)
         self.answerer.end()
         self.sending.append(self.say_later(frames.END_WHOLE, None))
 
     def on_end_news(self, message: object) -> None:
         """The initiator's news are all here: ask for the contents that are lacking."""
-        assert message is None or message is not None
+        bounds.nothing(message)
         self.state = CONTENTS
         if self.answerer is not None:
             self.sending.append(self.say_later(frames.END_WHOLE, None))
@@ -208,25 +226,41 @@ class Responder(Endpoint):
 
     def on_uidnexts(self, message: list[Any]) -> None:
         """UIDNEXT of each mailbox after the initiator's merge; the digests beside them are empty."""
-        for box_id, _, uidnext in message:
+        self._must_merge()
+        for box_id, _, uidnext in bounds.listed(message, bounds.MAILBOXES_MAX, "UIDNEXTs"):
             self._stage_box(box_id, None, uidnext, False)
+
+    def on_box(self, message: list[Any]) -> None:
+        """As in `Endpoint`; the initiator never sends a mailbox whole."""
+        self._must_merge()
+        super().on_box([*message[:3], 0])
+
+    def on_records(self, message: list[Any]) -> None:
+        """As in `Endpoint`.
+
+        Raises:
+            PermissionDenied: This peer may only read.
+        """
+        self._must_merge()
+        super().on_records(message)
+
+    def _must_merge(self) -> None:
+        if not self.merges:
+            raise PermissionDenied(
+                "the peer sent changes in a session in which it may only read",
+                untouched="anything: none of them was taken in",
+                hint='let its side fetch only (direction = "pull"), or give its key another role there',
+            )
 
     def on_claim(self, message: dict[str, Any]) -> None:
         """What the initiator has taken in, and how it numbers replicas, for all that follows."""
-        from mailkeep.store.merge import Claim
-
+        if self.claims >= CLAIMS_MAX:
+            raise ValueError("claims without end")
+        self.claims += 1
         self.check_replicas(message)
         with self.index.transaction():
             self.numbers = {their: self.index.number(rid) for their, rid in enumerate(message["ids"], 1)}
-        self.claim = Claim(
-            self.peer,
-            message["lamport"],
-            self.vector(message["vector"]),
-            {self.numbers[who]: self.vector(v) for who, v in message["acks"]},
-            [self.numbers[n] for n in message["members"]],
-            [self.numbers[n] for n in message["waived"]],
-            [self.numbers[n] for n in message["forgotten"]],
-        )
+        self.take_claim(message)
         self.merges = bool(message["merges"]) and self.direction != PULL and self.role != READ
 
     def on_commit(self, message: object) -> None:
@@ -310,7 +344,7 @@ class Responder(Endpoint):
         Raises:
             PeerUnavailable: Always, with its words; what was committed stays.
         """
-        raise PeerUnavailable(f"the initiator gave up: {str(message[1])[:500]}")
+        raise PeerUnavailable(f"the initiator gave up: {bounds.text(message[1], 500)}")
 
     def closed(self) -> None:
         """The initiator has closed the connection; in order once the session is over, or when none began.
@@ -329,6 +363,17 @@ class Responder(Endpoint):
                 "the other end said nothing: mailkeep serve is started by mailkeep sync, not by hand"
             )
         raise PeerUnavailable("the initiator closed the connection in mid-session")
+
+
+def not_believed(role: str) -> PermissionDenied:
+    """A peer of this role says that this store went back in time."""
+    return PermissionDenied(
+        "the peer knows of writes of this store that the store itself does not know: the store came from a backup,"
+        f" or the peer lies; of a peer whose role is {role} that is not believed",
+        untouched="anything",
+        hint="if this store was restored: mailkeep init --adopt makes it a new replica, or sync it with a peer whose role is"
+        " full; if it was not: look at the other machine, and at who has its key",
+    )
 
 
 __all__ = ["Responder"]

@@ -15,6 +15,10 @@ READ, FULL = "read", "full"
 ROLES = (READ, FULL)
 
 
+NAMES_MAX = 10_000
+"""Answers that a view remembers."""
+
+
 class View:
     """A peer's view. The default shows everything under its own name, in both directions.
 
@@ -23,10 +27,11 @@ class View:
         names: Local names <-> the peer's; None: the same.
     """
 
-    __slots__ = ("names", "patterns")
+    __slots__ = ("_shown", "names", "patterns")
 
     def __init__(self, patterns: Patterns | None = None, names: NameMap | None = None) -> None:
         self.patterns, self.names = patterns, names
+        self._shown: dict[str, bool] = {}
 
     @property
     def plain(self) -> bool:
@@ -39,7 +44,14 @@ class View:
 
     def shows_name(self, name: str) -> bool:
         """Whether a mailbox of this name, a name of this store, takes part."""
-        return self.patterns is None or self.patterns.selects(MailboxName.parse(name))
+        if self.patterns is None:
+            return True
+        shown = self._shown.get(name)
+        if shown is None:  # a peer's patterns may be many, and a session asks for each page of records
+            shown = self.patterns.selects(MailboxName.parse(name))
+            if len(self._shown) < NAMES_MAX:
+                self._shown[name] = shown
+        return shown
 
     def theirs(self, name: str) -> str:
         """A local name as the peer knows it."""

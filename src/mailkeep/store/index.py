@@ -301,6 +301,13 @@ class Index:
             (peer, *(None if t is None else packb(list(t)) for t in (confirmed, pending)), seq),
         )
 
+    def has_met(self, replica: int) -> bool:
+        """Whether this store itself had a session with a replica."""
+        return any(
+            self.execute(f"SELECT 1 FROM {table} = ? LIMIT 1", (replica,)).fetchone() is not None
+            for table in ("token WHERE peer", "peer WHERE replica")
+        )
+
     def known_seq(self, peer: int, vector: Mapping[int, int]) -> int:
         """Up to which change number a peer with this vector certainly has everything; 0: nothing is certain."""
         row = self.execute("SELECT seq FROM token WHERE peer = ?", (peer,)).fetchone()

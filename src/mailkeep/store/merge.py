@@ -47,7 +47,7 @@ class Claim:
     It was read in one transaction there: the vector claims nothing that the records lack.
     """
 
-    __slots__ = ("acks", "lamport", "members", "sender", "vector", "waived")
+    __slots__ = ("acks", "forgotten", "lamport", "members", "sender", "vector", "waived")
 
     def __init__(
         self,
@@ -57,10 +57,11 @@ class Claim:
         acks: dict[int, Vector] | None = None,
         members: Iterable[int] = (),
         waived: Iterable[int] = (),
+        forgotten: Iterable[int] = (),
     ) -> None:
         self.sender, self.lamport, self.vector = sender, lamport, vector
         self.acks = acks or {}
-        self.members, self.waived = tuple(members), tuple(waived)
+        self.members, self.waived, self.forgotten = tuple(members), tuple(waived), tuple(forgotten)
 
 
 class Outcome:
@@ -243,9 +244,10 @@ class Merge:
         for who, vector in (*claim.acks.items(), (claim.sender, claim.vector)):
             index.acknowledge(who, vector)
         index.mark("member", (*claim.members, claim.sender))
-        # Nobody but this store says that it was replaced (rules.identity). Whom a person gave up elsewhere is not
-        # given up here: that would let one peer lock any other out.
+        # Nobody but this store says that it was replaced (rules.identity). Who was given up elsewhere is given up here
+        # too, unless this store has met it: else any peer could lock out any other.
         index.mark("waived", [no for no in claim.waived if no != index.me])
+        index.mark("forgotten", [no for no in claim.forgotten if no != index.me and not index.has_met(no)])
         return self.outcome
 
     # --- mailboxes

@@ -24,6 +24,8 @@ FRAME_BYTES_MAX = 1 << 20
 """A frame holds at most a page of records or a piece of a message; memory for one is bounded by this."""
 PIECE_BYTES = 1 << 18
 """Larger contents travel in pieces."""
+STREAMS_MAX = 1000
+"""Zstandard frames of one session: an honest end begins a second one at most; each costs a decompressor."""
 FILL_BYTES = 1 << 17
 """Frames are collected up to here before they are compressed in one call."""
 WINDOW_LOG_MAX = 23
@@ -65,7 +67,7 @@ class Wire:
         self._compressor: Any = None
         self._decompressor: Any = None
         self._level = LEVEL
-        self._since = 0
+        self._since = self._streams = 0
         self.keeps_up = False
         self.received_bytes = self.sent_bytes = 0
         self.greeting: dict[str, str] | None = None
@@ -93,6 +95,9 @@ class Wire:
                 if decompressor.eof:
                     from mailkeep.wire.zstd import decompressor as make
 
+                    self._streams += 1
+                    if self._streams > STREAMS_MAX:
+                        raise ValueError(f"more than {STREAMS_MAX:,} frames")
                     data = decompressor.unused_data + data
                     decompressor = self._decompressor = make(WINDOW_LOG_MAX)
                     continue

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 GROUPS_MAX = 64
 MEMO_MAX = 4096
+MEMO_BYTES_MAX = 256
+"""Longer blobs are not memoised: a peer's may be, all of them, and each another one."""
 FLAGS_MAX = 512
 """Registers of one record that a peer may send."""
 
@@ -39,9 +41,11 @@ def memoised(function: Callable[[bytes], T]) -> Callable[[bytes], T]:
     def look_up(blob: bytes) -> T:
         value = known.get(blob)
         if value is None:
-            if len(known) >= MEMO_MAX:
-                known.clear()
-            value = known[blob] = function(blob)
+            value = function(blob)
+            if len(blob) <= MEMO_BYTES_MAX:
+                if len(known) >= MEMO_MAX:
+                    known.clear()
+                known[blob] = value
         return value
 
     return look_up
@@ -139,8 +143,10 @@ def remap(blob: bytes, numbers: Mapping[int, int], vector: Mapping[int, int]) ->
         if writer not in numbers or replica not in numbers:
             raise ValueError("a replica that was not announced")
         group[2], group[4] = numbers[writer], numbers[replica]
-        if not 0 <= rank <= LAMPORT_MAX or not 0 < lamport <= vector.get(group[4], 0):
-            raise ValueError("a stamp from the future")
+        # A write's rank is the lamport of its transaction; when it is stamped anew, its stamp alone grows. A rank
+        # beyond the stamp would be one that no later write could beat.
+        if not 0 <= rank <= lamport <= vector.get(group[4], 0) or not lamport:
+            raise ValueError("a stamp from the future, or a rank beyond its stamp")
         for text in group[5:7]:
             if type(text) is not str:
                 raise ValueError("flags of a wrong type")
