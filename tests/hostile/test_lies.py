@@ -12,7 +12,7 @@ from msgpack import packb
 from crash.kit import Side, settle, sync
 from hostile.liar import ME, Attack, Liar, box_id, content_id
 from mailkeep.domain.errors import InternalError, MailkeepError, PermissionDenied, RemoteProtocolError
-from mailkeep.domain.record import LAMPORT_MAX, UID_HIGH, UID_MAX, UID_RESET
+from mailkeep.domain.record import LAMPORT_MAX, SIZE_MAX, UID_HIGH, UID_MAX, UID_RESET
 from mailkeep.replicate import bounds, endpoint
 from mailkeep.replicate.initiator import Initiator
 from mailkeep.system import clock
@@ -257,7 +257,7 @@ def beyond(liar: Liar) -> dict[str, tuple[int, Any]]:
         "a uid beyond 32 bits": (frames.RECORDS, [inbox, [record(b"x", UID_MAX + 1)]]),
         "a date beyond all years": (frames.RECORDS, [inbox, [record(b"x", 1, date=endpoint.DATE_MAX + 1)]]),
         "a date of 64 bits": (frames.RECORDS, [inbox, [record(b"x", 1, date=(1 << 64) - 1)]]),
-        "a message of 4 GiB": (frames.RECORDS, [inbox, [record(b"x", 1, size=endpoint.SIZE_MAX)]]),
+        "a message of 4 GiB": (frames.RECORDS, [inbox, [record(b"x", 1, size=SIZE_MAX)]]),
         "copy 100,000": (frames.RECORDS, [inbox, [record(b"x", 1, copy=100_000)]]),
         "a content id with a slash": (frames.RECORDS, [inbox, [record(b"x", 1, content="../" * 10 + "xx")]]),
         "a content id of 31 bytes": (frames.RECORDS, [inbox, [record(b"x", 1, content=b"x" * 31)]]),
