@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import floors
+from bench import floors, steps
 from bench.census import Census, expected_after, judge, take_census
 from bench.churn import Churn, churn
 from bench.corpus import make_corpus
@@ -262,7 +262,12 @@ def parse_args() -> argparse.Namespace:
         "--peer-fsync", action="store_true", help="let the IMAP programs call fsync per message"
     )
     parser.add_argument("--no-delay", dest="delay", action="store_false", help="leave out the delayed link")
-    parser.add_argument("--floors", action="store_true", help="measure the floors too")
+    parser.add_argument(
+        "--no-floors",
+        dest="floors",
+        action="store_false",
+        help="leave out the cost of each step and its floor",
+    )
     parser.add_argument("--keep", action="store_true", help="leave the ends for inspection")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     return parser.parse_args()
@@ -285,8 +290,10 @@ def main() -> None:
         bench.run()
         print_report(bench, say)
         floor = floors.measure(bench.corpus(), scratch / "floors") if args.floors else {}
+        ours: dict[str, dict[str, float]] = {}
         if floor:
-            say("\n" + floors.table(floor, floors.our_costs(bench.results.get(MAILKEEP), args.messages)))
+            ours = steps.measure(bench.corpus(), scratch / "steps")
+            say("\n" + steps.table(ours, floor) + "\n\n" + floors.table(floor))
         if args.json:
             figures = {
                 "messages": args.messages,
@@ -301,6 +308,7 @@ def main() -> None:
                 ],
                 "day": asdict(bench.day),
                 "floors_us": floor,
+                "steps_us": ours,
             }
             args.json.write_text(json.dumps(figures, indent=1) + "\n")
     finally:
