@@ -26,6 +26,7 @@ from bench import floors
 from bench.churn import Place, list_messages
 
 SAMPLE = 10_000
+OVERHEAD_CALLS = 20_000
 READ, HASH, LINK, WRITE, RENAME = "read", "hash", "link", "write", "rename"
 INSERT, COMPRESS, DECOMPRESS, SEND, RECEIVE = "insert", "compress", "decompress", "send", "receive"
 SYNC, REST = "sync (waiting included)", "the rest: Python, queries"
@@ -45,6 +46,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.calls = 0
         self.pipes: set[int] = set()
         self.began = time.process_time()
 
@@ -62,14 +64,28 @@ class Clock:
                 return function(*args, **kwargs)
             finally:
                 self.add(step if isinstance(step, str) else step(*args), now() - began)
+                self.calls += 1
 
         return call
+
+    def restart(self) -> None:
+        """Count from now on."""
+        self.seconds.clear()
+        self.calls, self.began = 0, time.process_time()
+
+    def overhead(self) -> float:
+        """Seconds that the clock itself takes for one call and does not count towards its step."""
+        other = Clock()
+        call = other.timed(READ, int)
+        for _ in range(OVERHEAD_CALLS):
+            call()
+        return (time.process_time() - other.began - other.seconds[READ]) / OVERHEAD_CALLS
 
     def result(self) -> dict[str, float]:
         """Seconds by step, since the beginning; what is left of the processor time is `REST`."""
         total = time.process_time() - self.began
         counted = sum(seconds for step, seconds in self.seconds.items() if step not in (SYNC, REST))
-        return {**self.seconds, REST: total - counted}
+        return {**self.seconds, REST: total - counted - self.calls * self.overhead()}
 
 
 def instrument(clock: Clock) -> None:
@@ -220,8 +236,7 @@ def _end(name: str, scratch: Path, source: int, target: int) -> None:
     store.scan()
     store.end_run("init", None, 0, {})
     phases = {"first index": clock.result()} if sends else {}
-    clock.seconds.clear()
-    clock.began = time.process_time()
+    clock.restart()
     clock.pipes.update((source, target))
     os.set_blocking(source, False)
     os.set_blocking(target, False)
