@@ -47,11 +47,18 @@ format: ## Put the sources into their one form
 unit: ## The fast tests only
 	@$(PYTEST) tests/unit $(ARGS)
 
-crash: install ## Kill and cut off every operation at each of its steps, with many examples
-	@HYPOTHESIS_PROFILE=deep $(PYTEST) -m crash $(ARGS)
+# How long the random rounds go on, and the seed that draws them (a new one if not given): make soak TIME=30m SEED=4711
+TIME ?= 10m
+SEED ?=
+SELFTEST = $(PY) -m mailkeep selftest $(if $(SEED),--seed $(SEED))
 
-soak: packages install ## Random histories for minutes
-	@HYPOTHESIS_PROFILE=deep $(PYTEST) -m soak --timeout 7200 $(ARGS)
+crash: packages install ## Every step and system call killed and failed, on both ends; then rounds for two minutes
+	@HYPOTHESIS_PROFILE=deep $(PYTEST) -m crash --timeout 3600 $(ARGS)
+	@$(SELFTEST) --time 2m
+
+soak: packages install ## Random kills and faults on real runs for TIME (10m), then random histories of every machine
+	@$(SELFTEST) --time $(TIME)
+	@HYPOTHESIS_PROFILE=deep $(PYTEST) -m 'soak and not crash' --timeout 7200 $(ARGS)
 
 bench: install ## Speed, beside Debian's other synchronisers; prints ratios
 	@tools/setup packages $(TEST_PACKAGES) $(BENCH_PACKAGES)
