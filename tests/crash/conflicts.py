@@ -252,6 +252,10 @@ the table:
   it was moved to. It may then be in two places; it is never in none. A mailbox that is deleted while somebody adds a
   message to it comes back with that message.
 
+So it is with three and more replicas. Only two things may then depend on who meets whom first: whether a message that one
+deletes while two others move it is brought back, and which of two mailboxes of one name takes another. Also then all
+replicas end up with the same.
+
 Deleted messages can be brought back as long as the vault keeps them, whoever won.
 
 ## What is done

@@ -27,6 +27,7 @@ ORDERS_OF_THREE: list[Order] = [
     for pairs in itertools.permutations([(0, 1), (1, 2), (0, 2)])
     for ways in itertools.product((True, False), repeat=3)
 ]
+DELETERS, MOVERS = {"delete", "delete mailbox"}, {"move", "move elsewhere", "move back"}
 IDLE = ""
 Ahead = tuple[int, int, int]
 FIRST_LATER, SECOND_LATER, NONE_LATER = (HEAD_START, 0, 0), (0, HEAD_START, 0), (0, 0, 0)
@@ -85,7 +86,8 @@ def test_on_three_replicas_the_order_of_meeting_does_not_matter(
 @pytest.mark.slow
 @pytest.mark.crash
 @pytest.mark.timeout(3600)
-def test_three_who_change_the_same_come_to_the_same_in_any_order(tmp_path: Path, deep: bool) -> None:
+def test_three_who_change_the_same_come_to_the_same(tmp_path: Path, deep: bool) -> None:
+    """On every replica, that is (`World.outcomes` checks it), and with the exceptions that the page names in any order."""
     rng = random.Random(SEED)
     triples = list(itertools.product(DEEDS, repeat=3))
     rng.shuffle(triples)
@@ -95,4 +97,6 @@ def test_three_who_change_the_same_come_to_the_same_in_any_order(tmp_path: Path,
         ahead = (0, HEAD_START, 2 * HEAD_START)
         found = [World(tmp_path / f"{start} {n}", some).run(order, ahead) for n, order in enumerate(orders)]
         for case in some:
-            assert found[0][case] == found[1][case], (case, orders, f"CONFLICTS_SEED={SEED}")
+            first, second = (outcomes[case].replace("~…", "") for outcomes in found)
+            moved_and_deleted = DELETERS & set(case) and MOVERS & set(case)
+            assert first == second or moved_and_deleted, (case, orders, f"CONFLICTS_SEED={SEED}")
