@@ -417,10 +417,7 @@ class Initiator(Endpoint):
                     from mailkeep.store.onesided import take_equal
 
                     take_equal(self.ledger)
-                missing = self.index.value(
-                    "SELECT count(*) FROM record r JOIN content c ON c.no = r.content WHERE r.live AND NOT c.kept AND r.todo"
-                )
-                self.index.meta["lacking"] = missing
+                self.ledger.note_lacking()
             self.note_given()
             self.index.set_tokens(self.peer, self.token, None)
         self._report_twins()

@@ -298,9 +298,7 @@ class Responder(Endpoint):
             if self.direction != PULL:
                 index.meta["suspect"] = 0
             agrees = index.vector_set() == {no: v for no, v in self.claim.vector.items() if v}
-            index.meta["lacking"] = index.value(
-                "SELECT count(*) FROM record r JOIN content c ON c.no = r.content WHERE r.live AND NOT c.kept AND r.todo"
-            )
+            self.ledger.note_lacking()
         vector = [index.vector.get(self.numbers[their], 0) for their in sorted(self.numbers)]
         root = self.shared_root()
         with index.transaction():

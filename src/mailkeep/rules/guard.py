@@ -1,7 +1,8 @@
 """The guard: may this many messages vanish?
 
 A message *vanishes* when no live record of its content is left in any mailbox: a move, a copy or a rename
-of a mailbox makes nothing vanish. What vanished within the window counts together, so a loss that bleeds
+of a mailbox makes nothing vanish. Nor does a file that is rewritten with the Message-ID that it had; one that is
+truncated, or overwritten with something else, does. What vanished within the window counts together, so a loss that bleeds
 over many runs is stopped like one blow.
 """
 

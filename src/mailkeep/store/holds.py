@@ -97,11 +97,16 @@ class Reaper:
             if reason is not None:
                 self._stop(record, reason)
                 continue
-            if record.content in lost:
+            if record.content in lost and not self._is_settled(record):
                 count[record.mailbox] = count.get(record.mailbox, 0) + 1
             if self.origin == "here":
                 self.ledger.remove(record)
                 record.todo = 0
+                self.ledger.set_file(record)
+            elif (
+                record.hold is not None
+            ):  # found missing here and held; now it was deleted elsewhere, and that is let go
+                record.hold = None
                 self.ledger.set_file(record)
             self.expunged += 1
         now = clock.now()
@@ -216,6 +221,21 @@ def is_approved(record: Record) -> bool:
     return approved is not None and approved.value == record.regs[LIVE].rank
 
 
+def forget_answered(ledger: Ledger) -> None:
+    """End the holds of which nothing is left: somebody answered elsewhere, or the files came back."""
+    empty = [
+        no
+        for (no,) in ledger.execute(
+            "SELECT no FROM hold WHERE NOT EXISTS (SELECT 1 FROM record WHERE record.hold = hold.no)"
+        )
+    ]
+    for no in empty:
+        ledger.execute("DELETE FROM hold WHERE no = ?", (no,))
+        for box in ledger.boxes.values():
+            if box.hold == no:  # an empty mailbox, as the others have it
+                box.hold, box.dirty, box.todo = None, True, box.dir is None
+
+
 def alarms(ledger: Ledger) -> bool:
     """Whether anything is held that a person has to look at; what an archive keeps is no alarm."""
     return bool(ledger.execute(f"SELECT 1 FROM hold WHERE reason NOT LIKE '{ARCHIVE}%' LIMIT 1").fetchone())
@@ -259,4 +279,5 @@ def reject(ledger: Ledger, hold: int) -> int:
     for record in records:
         ledger.reject(record)
     ledger.execute("DELETE FROM hold WHERE no = ?", (hold,))
+    ledger.note_lacking()
     return len(records)

@@ -315,6 +315,12 @@ class Ledger:
             is not None
         )
 
+    def note_lacking(self) -> None:
+        """Note how many messages wait for a content, so that the next session asks for them."""
+        self.index.meta["lacking"] = self.index.value(
+            "SELECT count(*) FROM record r JOIN content c ON c.no = r.content WHERE r.live AND NOT c.kept AND r.todo"
+        )
+
     # --- writing records
 
     def content(self, content_id: bytes, size: int, kept: bool, ino: int | None = None) -> int:

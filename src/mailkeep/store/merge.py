@@ -25,7 +25,7 @@ from mailkeep.domain.record import (
     newer,
     order,
 )
-from mailkeep.store.holds import Reaper, is_approved
+from mailkeep.store.holds import Reaper, forget_answered, is_approved
 from mailkeep.store.ledger import COLUMNS, NO_FILE, Record
 from mailkeep.wire.registers import decode, encode, memoised
 
@@ -467,6 +467,7 @@ class Merge:
         self.outcome.removed = len(self.killed)
         reaper.carry_out()
         self.outcome.held, self.outcome.expunged = reaper.held, reaper.expunged
+        forget_answered(self.ledger)
 
     def _revive(self) -> None:
         """Live on both sides before and on neither after: the merge deleted it, and nobody meant that.

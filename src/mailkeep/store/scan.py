@@ -28,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailkeep.domain.progress import Watch
     from mailkeep.rules.guard import Limits
+    from mailkeep.store.holds import Reaper
     from mailkeep.store.ledger import Ledger, Mailbox, Record
     from mailkeep.store.maildir import Maildir, Stamp
     from mailkeep.store.vault import Vault
@@ -94,6 +95,7 @@ class Found:
         "box",
         "content",
         "content_id",
+        "goes_on",
         "info",
         "linked",
         "record",
@@ -112,6 +114,8 @@ class Found:
         self.size = st.st_size
         self.linked: os.stat_result | Stat | None = None
         self.young = 0
+        self.goes_on = True
+        """Whether a file that was rewritten is the same mail still."""
 
 
 class Scan:
@@ -159,7 +163,8 @@ class Scan:
         self.flag_changes: list[tuple[int, int, bytes, bytes, int]] = []
         self.unread: list[tuple[Mailbox, int, bytes, bytes]] = []
         self.share: Share | None = None
-        self.rewritten: set[int] = set()
+        self.replaced: list[int] = []
+        """Records whose files were overwritten with another mail, or with none: the guard has yet to judge."""
         self.grown = False
         """Whether files that were young are so no more: noted even when nothing else is to be written."""
         self.learned: list[tuple[int, int, int]] = []
@@ -540,6 +545,8 @@ class Scan:
                 found.young = 1
             if not self._prove(found):
                 self._hash(found, fd, name, directory)
+            if record is not None:
+                found.goes_on = self._goes_on(found, fd)
             self.batch.append(found)
         except _Moving:
             self.trusted.discard(box.no)
@@ -587,6 +594,39 @@ class Scan:
             return False
         found.content, found.content_id, found.linked = row[0], row[1], found.st
         return True
+
+    def _goes_on(self, found: Found, fd: int) -> bool:
+        """Whether a known file still is the mail that it was: unchanged, with more at its end, or with its Message-ID."""
+        from hashlib import sha256
+
+        from mailkeep.rules.rewriting import HEAD_BYTES, is_same_mail
+
+        row = self.index.execute(
+            "SELECT c.id, c.size FROM record r JOIN content c ON c.no = r.content WHERE r.no = ?",
+            (found.record,),
+        ).fetchone()
+        assert row is not None, "a record number of this index"
+        before, size = row
+        if before == found.content_id or not size:
+            return True
+        if size < found.size:  # it was still being written when it was first seen
+            hashed, at = sha256(), 0
+            while at < size and (data := os.pread(fd, min(fs.READ_BYTES, size - at), at)):
+                hashed.update(data)
+                at += len(data)
+            if hashed.digest() == before:
+                return True
+        try:
+            old = self.vault.open(before)
+        except OSError:
+            return False
+        try:
+            st = os.fstat(old)
+            if (st.st_dev, st.st_ino) == (found.st.st_dev, found.st.st_ino):
+                return False  # overwritten in place, and the vault's object with it
+            return is_same_mail(os.pread(old, HEAD_BYTES, 0), os.pread(fd, HEAD_BYTES, 0))
+        finally:
+            os.close(old)
 
     def _hash(self, found: Found, fd: int, name: bytes, directory: int) -> None:
         from hashlib import sha256
@@ -789,10 +829,14 @@ class Scan:
                 self._take_flags(record, box, found.sub, found.info)
                 self._set_file(record, found, st)
                 return
-            self.rewritten.add(record.no)
             record.sub, record.base, record.info, record.ino = NO_FILE, None, None, None
-            ledger.set_file(record)
-            ledger.remove(record)
+            if found.goes_on and self.believe_absence:
+                ledger.set_file(record)
+                ledger.remove(record)
+            else:  # it will be put back, unless `_removals` says otherwise
+                record.todo = int(record.live and record.hold is None)
+                ledger.set_file(record)
+                self.replaced.append(record.no)
         else:
             adopted = self._fileless(found)
             if adopted is not None:
@@ -846,6 +890,13 @@ class Scan:
             if not self.index.value("SELECT kept FROM content WHERE no = ?", (content,)):
                 self.maildir.report(where, WRITTEN_IN_PLACE)
         self.lost_objects = {}
+        if self.replaced:
+            from mailkeep.store.holds import Reaper
+
+            with self.index.transaction():
+                reaper = Reaper(self.ledger, self.limits, "here")
+                self._want_replaced(reaper)
+                self._carry_out(reaper)
 
     def _fileless(self, found: Found) -> Record | None:
         """A live record of this content here whose own file is not there: this file is it, under another name."""
@@ -967,6 +1018,7 @@ class Scan:
                 "the index came from a backup, and the Maildir does not have them",
             )
         self.report.put_back += sum(record.hold is None for record in back)
+        self._want_replaced(reaper)
         self.report.unknown += len(waiting)
         if self.unseen and reaper.records:
             kept = reaper.drop_vanishing()
@@ -981,10 +1033,28 @@ class Scan:
             reaper.records = [record for record in reaper.records if record.mailbox not in lost]
         else:  # what still has a link somewhere may be about to turn up: its mailbox waits with it
             reaper.mailboxes_gone([box for box in boxes if box.no not in waiting])
+        self._carry_out(reaper)
+        return waiting
+
+    def _want_replaced(self, reaper: Reaper) -> None:
+        """What overwritten files had been is removed, if the guard lets it."""
+        for no in self.replaced:
+            record = self.ledger.record(no)
+            if not self.believe_absence:
+                self.report.put_back += record.todo
+            elif record.sub == NO_FILE:  # else another file of this scan has it
+                reaper.want(record)
+        self.replaced = []
+
+    def _carry_out(self, reaper: Reaper) -> None:
+        from mailkeep.store.holds import forget_answered
+
         reaper.carry_out()
+        forget_answered(self.ledger)
+        if self.lost_objects or reaper.records:
+            self.ledger.note_lacking()
         self.report.expunged += reaper.expunged
         self.report.held += reaper.held
-        return waiting
 
     def _explained(self, record: Record, waiting: set[int]) -> bool:
         """Whether no other name of this very file exists that the index does not know of."""
