@@ -65,6 +65,8 @@ class Wire:
         self._compressed = b""
         self._greeted = False
         self._compressor: Any = None
+        self._kept_back = False
+        """Whether the compressor holds something that the reader does not have yet."""
         self._decompressor: Any = None
         self._level = LEVEL
         self._since = self._streams = 0
@@ -191,7 +193,7 @@ class Wire:
         Args:
             flush: Nothing more is coming for the moment: the reader must be able to go on with this.
         """
-        if self._plain and (flush or self._plain_bytes >= FILL_BYTES):
+        if (flush and (self._plain or self._kept_back)) or self._plain_bytes >= FILL_BYTES:
             self._flush_plain(flush)
         return self._out
 
@@ -209,8 +211,10 @@ class Wire:
             self._out += self._compressor.compress(data, FLUSH_FRAME)
             self._level = FAST_LEVEL
             self._compressor = compressor(FAST_LEVEL)
+            self._kept_back = False
         else:
             self._out += self._compressor.compress(data, FLUSH_BLOCK if flush else GO_ON)
+            self._kept_back = not flush
 
 
 def not_mailkeep(line: bytes) -> RemoteProtocolError:
