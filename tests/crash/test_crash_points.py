@@ -107,15 +107,24 @@ def mailboxes(base: Path) -> Pair:
 @story
 def swap(base: Path) -> Pair:
     """Three mailboxes change names in a ring; each keeps its mail."""
-    a, b = Side(base, "a"), Side(base, "b")
-    names = (b".One", b".Two", b".Three")
+    return _in_a_ring(Side(base, "a"), Side(base, "b"), b".")
+
+
+@story
+def swap_nested(base: Path) -> Pair:
+    """The same in the nested layout, where a mailbox moves part by part, and its children stay."""
+    return _in_a_ring(*(Side(base, name, Layout(FS, "utf-8")) for name in ("a", "b")), b"")
+
+
+def _in_a_ring(a: Side, b: Side, prefix: bytes) -> Pair:
+    names = tuple(prefix + name for name in (b"One", b"Two", b"Three"))
     for name in names:
         a.mailbox(name)
         a.deliver(name, b"born in " + name, "S")
     a.create()
     b.create()
     settle(a, b)
-    for source, target in zip((*names, b".Spare"), (b".Spare", *names), strict=True):
+    for source, target in zip((*names, prefix + b"Spare"), (prefix + b"Spare", *names), strict=True):
         os.rename(a.path(source), a.path(target))
         a.scan()
     return a, b

@@ -80,6 +80,9 @@ class Apply:
         self.progress = progress
         self.report = Applied()
         self._names: dict[tuple[str, bytes | None, int], tuple[int, bytes]] = {}
+        self._later: set[tuple[str, bytes | None, int]] = set()
+        """Flags that cannot be shown yet, by the same keys: another program has the keywords locked."""
+        self._locked: set[int] = set()
 
     def run(self) -> Applied:
         """Carry out everything that is marked. Durable on return; what had to wait stays marked."""
@@ -152,6 +155,7 @@ class Apply:
             return []
         for record in fresh:
             self._name_for(record, box)  # may write dovecot-keywords: once, and here
+        fresh = [record for record in fresh if (record.flags, record.info, box.no) not in self._later]
         for sub in SUBS[1:]:
             self.maildir.open(box.dir, sub)
 
@@ -215,6 +219,7 @@ class Apply:
     ) -> tuple[object, ...]:
         assert box.dir is not None
         todo = 0
+        flags = (record.flags, record.info, box.no)
         try:
             if record.hold is not None:
                 pass  # a person decides
@@ -231,6 +236,8 @@ class Apply:
                     self.report.waiting += 1
             else:
                 self._rename(record, box)
+            if flags in self._later:
+                todo = 1
         except _Waits as err:
             todo = 1
             self.report.waiting += 1
@@ -267,6 +274,12 @@ class Apply:
         named = frozenset(f for f in hidden if len(f) > 1)
         if named:
             table = self.maildir.add_keywords(box.dir, named)
+            if box.dir in self.maildir.locked:
+                self._later.add((record.flags, record.info, box.no))
+                if box.no not in self._locked:
+                    self._locked.add(box.no)
+                    why = "another program has dovecot-keywords locked: keywords are not yet shown in file names"
+                    self.report.problems.append((printable(box.dir) or ".", why))
         sub = IN_CUR if OLD in flags or flags & SYSTEM or flags - {OLD} else IN_NEW
         return sub, info_for(flags, table, foreign) if sub == IN_CUR or record.info else b""
 
@@ -577,8 +590,6 @@ class Apply:
 
     def _exchange(self, pending: list[Mailbox], taken: dict[bytes, Mailbox]) -> bool:
         """Mailboxes that change names in a ring: two directories change places; True when that was done."""
-        if self.maildir.layout.kind != MAILDIRPP:
-            return False
         for box in pending:
             other = self._next(box, pending, taken)
             at, seen = other, {box.no}
@@ -587,11 +598,9 @@ class Apply:
                 at = self._next(at, pending, taken)
             if at is not box or other is None or box.dir is None or other.dir is None:
                 continue
-            with self.index.transaction():  # the inode tells after a crash whether it was done
-                self.index.meta["exchange"] = packb(
-                    [box.no, box.dir, other.no, other.dir, self._inode(box.dir)]
-                )
-            fs.exchange(box.dir, other.dir, self.maildir.fd)
+            with self.index.transaction():  # the inodes tell after a crash what was done
+                parts = {part: self._inode(os.path.join(box.dir, part)) for part in self._parts}
+                self.index.meta["exchange"] = packb([box.no, box.dir, other.no, other.dir, parts])
             self._finish_exchange()
             taken[box.dir], taken[other.dir] = box, other
             return True
@@ -606,17 +615,28 @@ class Apply:
         other = None if wanted is None else taken.get(wanted)
         return other if other in pending else None
 
-    def _inode(self, directory: bytes) -> int:
-        return os.stat(os.path.join(directory, b"cur"), dir_fd=self.maildir.fd, follow_symlinks=False).st_ino
+    @property
+    def _parts(self) -> tuple[bytes, ...]:
+        """What moves with a mailbox, below its directory: in the nested layout its children stay where they are."""
+        return (b"",) if self.maildir.layout.kind == MAILDIRPP else (b"tmp", b"new", b"cur")
+
+    def _inode(self, path: bytes) -> int:
+        return os.stat(path.rstrip(b"/"), dir_fd=self.maildir.fd, follow_symlinks=False).st_ino
 
     def _finish_exchange(self) -> None:
-        """Note where two mailboxes lie of which an exchange was announced."""
+        """Let two mailboxes change places of which that was announced, or what a crash left of it; note where they lie."""
         blob = self.index.meta.get("exchange")
         if not blob:
             return
-        no, directory, other_no, other_directory, inode = unpackb(blob)
+        no, directory, other_no, other_directory, parts = unpackb(blob)
+        done = []
+        for part, inode in parts.items():
+            here, there = os.path.join(directory, part), os.path.join(other_directory, part)
+            if self._inode(here) == inode:
+                fs.exchange(here.rstrip(b"/"), there.rstrip(b"/"), self.maildir.fd)
+            done.append(self._inode(there) == inode)
         with self.index.transaction():
-            if self._inode(other_directory) == inode:
+            if all(done):
                 for box, where in (
                     (self.ledger.boxes[no], other_directory),
                     (self.ledger.boxes[other_no], directory),

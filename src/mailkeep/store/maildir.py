@@ -30,6 +30,9 @@ DEPTH_MAX = 60
 OPEN_MAX = 64
 KEYWORDS = b"dovecot-keywords"
 KEYWORDS_BYTES_MAX = 1 << 16
+KEYWORDS_LOCK_SECONDS = 300
+"""A lock on keywords that is older was left by a program that died: Dovecot itself waits two seconds for one, and
+takes one away that is a minute old."""
 
 
 class Maildir:
@@ -37,6 +40,7 @@ class Maildir:
 
     Attributes:
         problems: What was passed over, as (where, why); messages for people.
+        locked: Mailboxes whose keywords another program had locked when they were to be added to.
     """
 
     def __init__(self, root: bytes, layout: Layout) -> None:
@@ -49,6 +53,7 @@ class Maildir:
         self.root = root
         self.layout = layout
         self.problems: list[tuple[str, str]] = []
+        self.locked: set[bytes] = set()
         try:
             self.fd = fs.open_directory(root)
         except (FileNotFoundError, NotADirectoryError) as err:
@@ -228,7 +233,7 @@ class Maildir:
         """Give keywords a letter in dovecot-keywords, as Dovecot would: by a dot lock that becomes the file.
 
         A file is made only for named keywords; where the letters are used up, or another program has the
-        lock, the keyword stays in the record and is not shown in file names.
+        lock, the keyword stays in the record and is not shown in file names; for the latter, see `locked`.
         """
         try:
             have = self._read_keywords(directory)
@@ -238,9 +243,11 @@ class Maildir:
         if table != (have or {}):
             at = self.open(directory)
             lock = KEYWORDS + b".lock"
+            fs.drop_stale(lock, at, KEYWORDS_LOCK_SECONDS)
             try:
                 fd = os.open(lock, fs.O_CREATE, 0o600, dir_fd=at)
             except FileExistsError:
+                self.locked.add(directory)
                 return have
             try:
                 try:

@@ -16,6 +16,7 @@ from msgpack import packb, unpackb
 
 from mailkeep.domain.errors import printable
 from mailkeep.domain.flags import OLD
+from mailkeep.domain.record import SIZE_MAX
 from mailkeep.rules.listing import Comparison
 from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE
 from mailkeep.store.maildir import SUBS, stamp_of
@@ -540,6 +541,12 @@ class Scan:
                     os.path.join(box.dir, SUBS[sub], name), "is no regular file: it was left alone"
                 )
                 return
+            if st.st_size >= SIZE_MAX:
+                self.maildir.report(
+                    os.path.join(box.dir, SUBS[sub], name),
+                    "is larger than 4 GiB: it was not taken in, and stays here alone",
+                )
+                return
             found = Found(box, sub, base, info, st, record)
             if self._now_ns < max(st.st_mtime_ns, st.st_ctime_ns) + YOUNG_NS:
                 found.young = 1
@@ -911,9 +918,21 @@ class Scan:
             if record.no in gone or record.sub == NO_FILE:
                 gone.pop(record.no, None)
                 return record
-            if record.base == found.base:  # renamed while we listed: seen under both names
-                return record
+            if record.base == found.base and not self._is_there(record):
+                return record  # renamed while we listed: seen under both names
         return None
+
+    def _is_there(self, record: Record) -> bool:
+        """Whether there is still a file under the name by which a record's file is known."""
+        box = self.ledger.boxes[record.mailbox]
+        assert box.dir is not None
+        name = (record.base or b"") + (record.info or b"")
+        try:
+            directory = self.maildir.open(box.dir, SUBS[record.sub])
+            os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _adopt(self, record: Record, found: Found, table: dict[str, str] | None) -> None:
         if record.sub == NO_FILE:  # it waited for its file: what the record says goes, and what the file adds
@@ -972,9 +991,14 @@ class Scan:
             try:
                 before = list(self.maildir.stamps(box.dir))
                 bases = {base for base, _ in files.values()}
-                for sub in SUBS[1:]:
-                    with self.maildir.listing(box.dir, sub) as entries:
-                        bases.difference_update([entry.name.partition(INFO)[0] for entry in entries])
+                seen = []
+                for sub in (IN_NEW, IN_CUR):
+                    with self.maildir.listing(box.dir, SUBS[sub]) as entries:
+                        seen += [(sub, e.name) for e in entries if e.name.partition(INFO)[0] in bases]
+                others = self._names_of_others(box, files) if seen else set()
+                bases.difference_update(
+                    [name.partition(INFO)[0] for sub, name in seen if (sub, name) not in others]
+                )
                 after = list(self.maildir.stamps(box.dir))
             except OSError:
                 self.unseen.append(box.name)
@@ -989,6 +1013,16 @@ class Scan:
             if len(still[no]) != len(files):
                 self.trusted.discard(no)
         return still
+
+    def _names_of_others(self, box: Mailbox, missing: dict[int, tuple[bytes, int]]) -> set[tuple[int, bytes]]:
+        """(sub, name) of files that are known to be other messages' than the missing ones."""
+        rows = self.index.execute(
+            "SELECT no, sub, CAST(base || info AS BLOB) FROM record WHERE mailbox = ? AND sub != 0", (box.no,)
+        )
+        out = {(sub, name) for no, sub, name in rows if no not in missing}
+        out |= {(sub, base + info) for no, sub, base, info, _ in self.flag_changes if no not in missing}
+        out |= {(found.sub, found.base + found.info) for found in self.batch if found.box is box}
+        return out
 
     def _removals(self, missing: dict[int, dict[int, tuple[bytes, int]]], gone: set[int]) -> set[int]:
         """Write tombstones, holds, or put back; the mailboxes in which something has to wait."""

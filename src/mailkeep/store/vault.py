@@ -68,8 +68,8 @@ class Vault:
         """Take in a file of the Maildir, open as `fd`, whose bytes were just hashed to `content_id`.
 
         Args:
-            kept: The index relies on an object of this id already; else one that is there is the rest of a
-                run that was cut off, and is made anew.
+            kept: The index relies on an object of this id already, which is read, and made anew where it is
+                damaged; else one that is there is the rest of a run that was cut off, and is made anew.
 
         Returns:
             The file's stat after linking when object and file are now one inode, else None (the object
@@ -80,8 +80,10 @@ class Vault:
             have = os.lstat(path) if kept else None
         except FileNotFoundError:
             have = None
-        if have is not None and have.st_size == st.st_size:
-            return os.fstat(fd) if fs.is_same(have, st) else None
+        if have is not None and fs.is_same(have, st):
+            return os.fstat(fd)
+        if have is not None and have.st_size == st.st_size and self._is_whole(content_id):
+            return None
         if self.mode == LINK:
             try:
                 return self._link(path, fd, name, directory, st)
@@ -90,6 +92,19 @@ class Vault:
                     raise
         self._copy(fd, path, st)
         return None
+
+    def _is_whole(self, content_id: bytes) -> bool:
+        """Whether an object has the bytes that its name says."""
+        try:
+            fd = self.open(content_id)
+        except OSError:
+            return False
+        try:
+            return hash_of(fd) == content_id
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
 
     def make_places(self) -> None:
         """Make all object directories, before several processes put objects into them."""

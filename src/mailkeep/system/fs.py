@@ -165,6 +165,29 @@ def rmdir(path: bytes, *, dir_fd: int | None = None) -> None:
     os.rmdir(path, dir_fd=dir_fd)
 
 
+def drop_stale(name: bytes, at: int, seconds: int) -> None:
+    """Take away a lock file of others that is older than this.
+
+    It is renamed first and looked at again: another program may have come to the same conclusion, and have
+    made a new lock in between, which is put back.
+    """
+    try:
+        st = os.stat(name, dir_fd=at, follow_symlinks=False)
+        if time.time() - st.st_mtime < seconds:
+            return
+        aside = b"%b.stale.%d" % (name, os.getpid())
+        rename(name, aside, src_dir_fd=at, dst_dir_fd=at)
+    except OSError:
+        return
+    if os.stat(aside, dir_fd=at, follow_symlinks=False).st_ino != st.st_ino:
+        try:
+            rename_noreplace(aside, name, at, at)
+            return
+        except FileExistsError:
+            pass
+    unlink(aside, dir_fd=at)
+
+
 def remove_tree(path: bytes) -> None:
     """Remove a temporary directory of ours with all that is in it; what cannot be removed stays."""
     import shutil
