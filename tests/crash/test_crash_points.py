@@ -113,7 +113,8 @@ def swap(base: Path) -> Pair:
 @story
 def swap_nested(base: Path) -> Pair:
     """The same in the nested layout, where a mailbox moves part by part, and its children stay."""
-    return _in_a_ring(*(Side(base, name, Layout(FS, "utf-8")) for name in ("a", "b")), b"")
+    nested = Layout(FS, "utf-8")
+    return _in_a_ring(Side(base, "a", nested), Side(base, "b", nested), b"")
 
 
 def _in_a_ring(a: Side, b: Side, prefix: bytes) -> Pair:
