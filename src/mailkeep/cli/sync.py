@@ -225,6 +225,11 @@ class Run:
         for name in ("added", "flagged", "expunged", "held", "put_back", "unknown"):
             if count := getattr(report, name):
                 self.scan_counts[name] = self.scan_counts.get(name, 0) + count
+        if report.unknown and not report.problems:
+            self.output.warn(
+                f"{report.unknown:,} messages or mailboxes are not where they were, and may be somewhere else, or on the move:"
+                " nothing was concluded from that; later runs look again"
+            )
         for problem in report.problems:
             if problem not in self.problems:
                 self.problems.append(problem)
