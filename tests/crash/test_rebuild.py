@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
-from crash.kit import Side, Steps, settle, sync
+from crash.kit import Crash, Side, Steps, settle, sync
 from mailkeep.domain.errors import MailkeepError, StorageError
 from mailkeep.rules.guard import Limits
 from mailkeep.store import backup as backups
@@ -22,7 +22,7 @@ from mailkeep.store import index as index_module
 from mailkeep.store.holds import approve, holds, reject
 from mailkeep.store.rebuild import Rebuild, examine
 from mailkeep.store.verify import Verification
-from mailkeep.system import clock
+from mailkeep.system import clock, fs
 from mailkeep.wire.layouts import Layout
 
 if TYPE_CHECKING:
@@ -605,3 +605,61 @@ def test_an_older_wal_of_the_same_store_does_no_harm(pair: tuple[Side, Side], st
 @pytest.mark.parametrize("seed", range(12))
 def test_a_damaged_index_is_told_or_does_no_harm(tmp_path: Path, seed: int) -> None:
     soil(tmp_path, seed)
+
+
+# --- cut off
+
+
+def lost(base: Path, way: str) -> tuple[Side, Side]:
+    base.mkdir()
+    a, b = Side(base, "a"), Side(base, "b")
+    a.mailbox(b".Work")
+    for number in range(5):
+        a.deliver(b"" if number % 2 else b".Work", b"mail %d" % number, "S")
+    a.create()
+    b.create()
+    settle(a, b)
+    if way == "from a backup":
+        back_up(a)
+    a.deliver(b"", b"since", "F")
+    os.unlink(a.path(next(p for p in a.files() if p.startswith(b".Work"))))
+    settle(a, b)
+    lose_index(a)
+    return a, b
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("way", ["from mail", "from a backup"])
+def test_a_rebuild_that_is_cut_off_at_any_step_is_completed_by_the_next(
+    tmp_path: Path, way: str, request: pytest.FixtureRequest, monkeypatch: MonkeyPatch
+) -> None:
+    tick = fs.measure_granularity(os.fsencode(tmp_path))
+    monkeypatch.setattr(
+        fs, "measure_granularity", lambda directory: tick
+    )  # hundreds of steps that mean nothing
+    every = os.environ.get("HYPOTHESIS_PROFILE") == "deep" or request.config.getoption("-m") == "crash"
+    a, b = lost(tmp_path / "whole", way)
+    before, steps = b.shown(), Steps()
+    with steps.installed():
+        rebuild(a)
+    meet(a, b, "it")
+    assert a.shown() == b.shown() == before
+    total = len(steps.names)
+    assert total > 10
+    for step in range(total) if every else range(total % 9, total, 9):
+        for after in (False, True):
+            a, b = lost(tmp_path / f"{step}{after}", way)
+            steps = Steps(step, Crash(), after=after)
+            with steps.installed():
+                try:
+                    rebuild(a)
+                except Crash:
+                    pass
+                finally:
+                    steps.stop()
+            where = f"step {step} ({steps.hit}), after: {after}"
+            if examine(a.root, a.state).index:
+                rebuild(a)
+            meet(a, b, "the other" if after else "it")
+            assert a.shown() == b.shown() == before, where
+            is_sound(a)

@@ -400,15 +400,19 @@ def _look(build: _Builder) -> None:
         "verify",
         "read everything back and compare",
         "Hash every content in the vault, compare index, Maildir and vault, and count digests anew.\n"
-        "Changes nothing. It holds the store's lock meanwhile, so sessions wait.",
+        "Changes nothing, unless --repair is said: then contents are taken from where they are still whole (Maildir,\n"
+        "vault, or a peer in the next session), and nothing is deleted: what is displaced goes to damaged/ in the\n"
+        "state directory. It holds the store's lock meanwhile, so sessions wait.",
         "mailkeep.cli.verify:verify",
         (
             ("mailkeep verify", "everything, at the speed of the disk"),
             ("mailkeep verify --quick", "names and sizes only; no content is read"),
+            ("mailkeep verify --repair", "mend what is found, as far as it can be"),
         ),
-        (0, 4, 6, 66, 74, 78),
+        (0, 3, 4, 6, 65, 66, 74, 77, 78),
     )
     p.add_argument("--quick", action="store_true", help="do not read contents: names, sizes and counts only")
+    p.add_argument("--repair", action="store_true", help="mend what is found; deletes nothing")
     p.add_argument(
         "--wait", metavar="DURATION", type=duration, help="wait so long for another run to end: 90s, 5m"
     )

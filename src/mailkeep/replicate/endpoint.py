@@ -107,6 +107,8 @@ class Endpoint:
         self._more_wanted = False
         self._asked_again = False
         self._told = self._new_boxes = 0
+        self._again_after = -1
+        """Up to which row of the contents lacked since long ago was asked; -1: there are none, or all were."""
 
     @property
     def received(self) -> Received:
@@ -528,42 +530,53 @@ class Endpoint:
         """Ask for contents that we lack, a window at a time; False when there is nothing left to wait for."""
         if self.dry:
             return False
+        while self._again_after >= 0 and self._outstanding <= WINDOW - WANT_PAGE:
+            self._want(self._again_page())
         if self.stage is None:
-            return self._outstanding > 0
+            return self._again_after >= 0 or self._outstanding > 0
         while self._more_wanted and self._outstanding <= WINDOW - WANT_PAGE:
             page = self.stage.lacking(self._wanted_after, WANT_PAGE)
             if not page:
                 self._more_wanted = False
                 break
             self._wanted_after = page[-1][0]
-            ids = self.received.expect(page)
-            self._outstanding += len(ids)
-            if ids:
-                self.say(frames.WANT, ids)
-        return self._more_wanted or self._outstanding > 0
+            self._want(page)
+        return self._more_wanted or self._again_after >= 0 or self._outstanding > 0
 
-    def begin_wanting(self) -> None:
-        """Look through what is staged, from its start, for contents that are neither here nor asked for."""
-        self.received.settle()
-        if self.store.progress is not None and self.stage is not None:
-            self.store.progress.expect("received", *self.stage.to_come())
-        self._more_wanted, self._wanted_after = True, 0
-        self._want_again()
-
-    def _want_again(self) -> None:
-        """Ask once more for contents of records taken in long ago: the peer could not send them then."""
-        if self.dry or self._asked_again:
-            return
-        self._asked_again = True
-        rows = self.index.execute(
-            "SELECT 0, c.id, c.size, r.date, r.mailbox FROM record r JOIN content c ON c.no = r.content"
-            " WHERE r.todo AND r.live AND NOT c.kept"
-        )
-        page = [row[:4] for row in rows if self.view.shows(self.ledger.boxes[row[4]])][:WANT_PAGE]
+    def _want(self, page: list[tuple[int, bytes, int, int]]) -> None:
         ids = self.received.expect(page)
         self._outstanding += len(ids)
         if ids:
             self.say(frames.WANT, ids)
+
+    def begin_wanting(self) -> None:
+        """Look through what is staged, from its start, for contents that are neither here nor asked for.
+
+        Contents of records taken in long ago are asked for once more: the peer could not send them then, or
+        the vault has lost them since.
+        """
+        self.received.settle()
+        if self.store.progress is not None and self.stage is not None:
+            self.store.progress.expect("received", *self.stage.to_come())
+        self._more_wanted, self._wanted_after = True, 0
+        if self.dry or self._asked_again:
+            return
+        self._asked_again = True
+        lacks = "FROM record r JOIN content c ON c.no = r.content WHERE r.todo AND r.live AND NOT c.kept"
+        if self.index.execute(f"SELECT 1 {lacks} LIMIT 1").fetchone() is not None:
+            self.index.execute("DROP TABLE IF EXISTS temp.again")
+            self.index.execute(f"CREATE TEMP TABLE again AS SELECT c.id, c.size, r.date, r.mailbox {lacks}")
+            self._again_after = 0
+
+    def _again_page(self) -> list[tuple[int, bytes, int, int]]:
+        rows = list(
+            self.index.execute(
+                "SELECT rowid, id, size, date, mailbox FROM temp.again WHERE rowid > ? ORDER BY rowid LIMIT ?",
+                (self._again_after, WANT_PAGE),
+            )
+        )
+        self._again_after = rows[-1][0] if rows else -1
+        return [row[:4] for row in rows if self.view.shows(self.ledger.boxes[row[4]])]
 
     def on_want(self, message: list[bytes]) -> None:
         """Content ids that the peer lacks, at most WANT_PAGE; they are served in the order asked for."""

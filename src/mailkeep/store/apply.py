@@ -17,7 +17,7 @@ from msgpack import packb, unpackb
 from mailkeep.domain.errors import DataError, printable
 from mailkeep.domain.flags import OLD, SYSTEM, unpack
 from mailkeep.domain.names import MailboxName
-from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE
+from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE, REPLACE
 from mailkeep.store.maildir import SUBS
 from mailkeep.store.vault import LINK, OBJECT_MODE, copy_bytes, hash_of
 from mailkeep.system import fs
@@ -235,8 +235,15 @@ class Apply:
                     todo = 1
                     self.report.waiting += 1
             else:
-                self._rename(record, box)
-            if flags in self._later:
+                if record.todo == REPLACE:
+                    if not kept:
+                        todo = REPLACE
+                        self.report.waiting += 1
+                    elif self._replace(record, box, content_id, size):
+                        self.report.linked += 1
+                if not todo:
+                    self._rename(record, box)
+            if flags in self._later and not todo:
                 todo = 1
         except _Waits as err:
             todo = 1
@@ -244,7 +251,7 @@ class Apply:
             self.report.problems.append((printable(box.dir) or ".", str(err)))
         except DataError as err:
             self.damaged.append((record.content,))
-            todo = 1
+            todo = record.todo or 1
             self.report.waiting += 1
             self.report.problems.append((printable(box.dir) or ".", err.what))
         except OSError as err:
@@ -284,18 +291,54 @@ class Apply:
         return sub, info_for(flags, table, foreign) if sub == IN_CUR or record.info else b""
 
     def _link(self, record: Record, box: Mailbox, content_id: bytes, size: int) -> None:
-        """Give a record its file: a hard link to the vault's object, else a copy.
-
-        The name follows from the record, so that after a crash the same name is tried again.
-        """
-        assert box.dir is not None
+        """Give a record its file, under a name that follows from the record: a crash is followed by the same."""
         sub, info = self._name_for(record, box)
         base = b"%d.K%dV%d.%b,S=%d" % (record.date, record.no, record.uid, self.tag, size)
+        if self.replay and self._is_there(record, box, sub, base, info, content_id):
+            return
+        self._put(record, box, content_id, sub, base, info)
+
+    def _replace(self, record: Record, box: Mailbox, content_id: bytes, size: int) -> bool:
+        """Put the content in the place of a damaged file, which goes aside; False: it is another file by now."""
+        from mailkeep.store.aside import Aside
+
+        assert box.dir is not None
+        assert record.base is not None
+        name = record.base + (record.info or b"")
+        directory = self.maildir.open(box.dir, SUBS[record.sub])
+        aside = Aside(os.path.dirname(self.trash))
+        label = b"file.%d.%d.%b" % (record.no, record.ino, content_id.hex().encode())
+        try:
+            try:
+                st = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            except FileNotFoundError:
+                if not aside.has(label):  # renamed or removed since, and not by us
+                    return False
+            else:
+                if _holds(name, directory, content_id):  # done before a crash
+                    record.ino, record.mtime, record.ctime = st.st_ino, fs.bounded(st.st_mtime_ns), None
+                    return True
+                if (st.st_ino, st.st_size, fs.bounded(st.st_mtime_ns)) != (record.ino, size, record.mtime):
+                    return False  # the next scan sees what it is now
+                if self.vault.stat(content_id) is None:
+                    raise DataError(
+                        f"the vault has lost the object {content_id.hex()}; the next session asks for it"
+                    )
+                self._check(content_id)
+                aside.take(name, label, directory)
+        finally:
+            aside.close()
+        self._put(record, box, content_id, record.sub, record.base, record.info or b"")
+        return True
+
+    def _put(
+        self, record: Record, box: Mailbox, content_id: bytes, sub: int, base: bytes, info: bytes
+    ) -> None:
+        """Make a file of a record: a hard link to the vault's object, else a copy."""
+        assert box.dir is not None
         name = base + info
         directory = self.maildir.open(box.dir, SUBS[sub])
         path = self.vault.path(content_id)
-        if self.replay and self._is_there(record, box, sub, base, info, content_id):
-            return
         st = self.vault.stat(content_id)
         if st is None:
             raise DataError(f"the vault has lost the object {content_id.hex()}; the next session asks for it")

@@ -50,6 +50,10 @@ class Aside:
         self.moved.append(where)
         return where
 
+    def has(self, label: bytes) -> bool:
+        """Whether something was put there under this very name."""
+        return os.path.lexists(os.path.join(self.path, label))
+
     def close(self) -> None:
         """Make the moves durable, and give the descriptor back."""
         if self._fd >= 0:

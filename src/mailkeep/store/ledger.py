@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from mailkeep.store.index import Index
 
 NO_FILE, IN_NEW, IN_CUR = 0, 1, 2
+REPLACE = 2
+"""A record's `todo` when its file is known to be damaged, and is to be replaced once the vault has the content."""
 COLUMNS = "no, mailbox, content, copy, live, uid, flags, regs, seq, date, hold, sub, base, info, ino, mtime, ctime, young, todo"
 SUM_BYTES = 32
 

@@ -230,13 +230,14 @@ class Store:
             store.apply(replay=True)
         return store
 
-    def close(self) -> None:
-        """Give everything back, the lock last."""
+    def close(self, *, keep_lock: bool = False) -> None:
+        """Give everything back, the lock last, unless the caller keeps it."""
         self.index.close()
         self.maildir.close()
         if self._vault is not None:
             self._vault.syncer.close()
-        self.lock.release()
+        if not keep_lock:
+            self.lock.release()
 
     @property
     def vault(self) -> Vault:

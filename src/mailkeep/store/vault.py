@@ -293,8 +293,8 @@ def damaged(content_id: bytes) -> DataError:
     return DataError(
         f"the vault's object {content_id.hex()} is damaged: its bytes are not those that its name says",
         untouched="the object; it was neither sent nor put anywhere",
-        hint="mailkeep verify names all that are damaged; put back the object from a backup, or from a peer: its vault has"
-        " the same file under the same name",
+        hint="mailkeep verify --repair names all that are damaged, and takes them from the Maildir or, in the next session,"
+        " from a peer",
     )
 
 
@@ -327,6 +327,11 @@ def probe(state: bytes, root_fd: int) -> str:
         OSError: Not even a file can be written there.
     """
     name, other = b".mailkeep-probe-%d" % os.getpid(), os.path.join(state, b".probe")
+    for leftover, at in ((name, root_fd), (other, None)):  # of a run that was cut off and had our number
+        try:
+            fs.unlink(leftover, dir_fd=at)
+        except FileNotFoundError:
+            pass
     fd = os.open(name, fs.O_CREATE ^ os.O_WRONLY | os.O_RDWR, 0o600, dir_fd=root_fd)
     try:
         os.write(fd, b"mailkeep\n")

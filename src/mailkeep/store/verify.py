@@ -1,6 +1,6 @@
 """Reading everything back: does the vault hold what the index says, and the Maildir what both say?
 
-Nothing is written and no journal is replayed. Other programs go on working on the Maildir: what differs in a
+Nothing is written and no journal is replayed; `mailkeep.store.repair` mends what is found. Other programs go on working on the Maildir: what differs in a
 directory that changed since the last scan is not yet known to be wrong, and is counted as unscanned.
 """
 
@@ -17,7 +17,7 @@ from mailkeep.rules.digest import MODULUS, contribution, mailbox_digest, root_di
 from mailkeep.store import marker
 from mailkeep.store.gate import INDEX
 from mailkeep.store.index import Index
-from mailkeep.store.ledger import NO_FILE, Ledger
+from mailkeep.store.ledger import NO_FILE, REPLACE, Ledger
 from mailkeep.store.maildir import SUBS, Maildir
 from mailkeep.store.vault import LINK, hash_of
 from mailkeep.system import fs
@@ -38,6 +38,17 @@ class Verification:
         faults: (kind, where, what) of what is wrong.
         notes: Likewise of what is unusual and harmless.
         counted: How much was looked at.
+        bad_contents: Ids of contents whose object is damaged or missing.
+        bad_files: Numbers of records whose file has other bytes, though size and time are those indexed.
+        missing_files: Likewise, whose file is not there, though its directory did not change.
+        fileless: Live records that have no file, and nothing says why.
+        dead_files: Tombstones that have a file, and nothing says why.
+        homeless: Numbers of mailboxes with messages and no directory.
+        miscounted: Mailboxes whose count, digest or UIDNEXT is wrong: number -> (count, sum, highest UID).
+        doubles: (mailbox, UID) that several messages have.
+        root_wrong: The store's digest is not that of its mailboxes.
+        index_faults: What SQLite says of the index.
+        lacking: Live messages that have no content here yet.
     """
 
     def __init__(
@@ -56,7 +67,17 @@ class Verification:
         self.objects = os.path.join(state, b"objects")
         self.faults: list[tuple[str, str, str]] = []
         self.notes: list[tuple[str, str, str]] = []
-        self.fault_count = 0
+        self.fault_count = self.lacking = 0
+        self.bad_contents: list[bytes] = []
+        self.bad_files: list[int] = []
+        self.missing_files: list[int] = []
+        self.fileless: list[int] = []
+        self.dead_files: list[int] = []
+        self.homeless: list[int] = []
+        self.miscounted: dict[int, tuple[int, int, int]] = {}
+        self.doubles: list[tuple[int, int]] = []
+        self.root_wrong = False
+        self.index_faults: list[str] = []
         self.counted = {"contents": 0, "bytes": 0, "files": 0, "records": 0, "mailboxes": 0, "unscanned": 0}
 
     def close(self) -> None:
@@ -103,6 +124,7 @@ class Verification:
             rows = [str(err)]
         if rows == ["ok"]:
             return True
+        self.index_faults = [str(row) for row in rows]
         for row in rows:
             self._fault("index", "index.db", f"SQLite says: {row}")
         return False
@@ -124,7 +146,9 @@ class Verification:
             )
 
     def _journal(self) -> None:
-        todo = self.index.execute("SELECT count(*) FROM record WHERE todo").get
+        todo = self.index.execute(
+            "SELECT count(*) FROM record r JOIN content c ON c.no = r.content WHERE r.todo AND (c.kept OR NOT r.live)"
+        ).get
         boxes = [box.name for box in self.ledger.boxes.values() if box.todo]
         if todo or boxes:
             self._fault(
@@ -153,16 +177,16 @@ class Verification:
             self._content(bytes(content_id), size)
             if self.progress is not None:
                 self.progress("checked in the vault", self.counted["contents"])
-        lacking = self.index.execute(
+        self.lacking = self.index.value(
             "SELECT count(*) FROM record r JOIN content c ON c.no = r.content WHERE r.live AND NOT c.kept"
-        ).get
-        if lacking:
+        )
+        if self.lacking:
             self._fault(
-                "content",
+                "lacking",
                 "vault",
-                f"{lacking:,} messages have no content here yet; the next session asks the peers for it",
+                f"{self.lacking:,} messages have no content here yet; the next session asks the peers for it",
             )
-        there = sum(len(os.listdir(os.path.join(self.objects, name))) for name in os.listdir(self.objects))
+        there = sum(len(_names(os.path.join(self.objects, name))) for name in _names(self.objects))
         if there > known:
             self._note(
                 "orphan",
@@ -175,13 +199,16 @@ class Verification:
         try:
             fd = os.open(self._path(content_id), fs.O_READ)
         except OSError as err:
+            self.bad_contents.append(content_id)
             self._fault("content", name, f"the vault cannot read it: {os.strerror(err.errno or 5)}")
             return
         try:
             st = os.fstat(fd)
             if not fs.is_regular(st) or st.st_size != size:
+                self.bad_contents.append(content_id)
                 self._fault("content", name, f"the vault's object has {st.st_size:,} bytes, not {size:,}")
             elif not self.quick and hash_of(fd) != content_id:
+                self.bad_contents.append(content_id)
                 self._fault(
                     "content",
                     name,
@@ -189,47 +216,34 @@ class Verification:
                 )
             self.counted["bytes"] += st.st_size
         except OSError as err:
+            self.bad_contents.append(content_id)
             self._fault("content", name, f"the vault cannot read it: {os.strerror(err.errno or 5)}")
         finally:
             os.close(fd)
 
     def _digests(self) -> None:
-        sums: dict[int, int] = {}
-        counts: dict[int, int] = {}
-        tops: dict[int, int] = {}
-        rows = self.index.execute(
-            "SELECT r.mailbox, c.id, r.copy, r.live, r.uid, r.flags FROM record r JOIN content c ON c.no = r.content"
-        )
-        for mailbox, content_id, copy, live, uid, flags in rows:
-            self.counted["records"] += 1
-            if live:
-                sums[mailbox] = (
-                    sums.get(mailbox, 0) + contribution(bytes(content_id), copy, uid, flags)
-                ) % MODULUS
-                counts[mailbox] = counts.get(mailbox, 0) + 1
-                tops[mailbox] = max(tops.get(mailbox, 0), uid)
+        counted = count_anew(self.index, self.counted)
         for box in self.ledger.boxes.values():
             self.counted["mailboxes"] += 1
-            if box.count != counts.get(box.no, 0):
-                self._fault(
-                    "digest",
-                    box.name,
-                    f"has {counts.get(box.no, 0):,} messages, and {box.count:,} are counted",
-                )
-            if box.sum != sums.get(box.no, 0):
+            count, total, top = right = counted.get(box.no, (0, 0, 0))
+            if (box.count, box.sum) != (count, total) or top >= box.uidnext:
+                self.miscounted[box.no] = right
+            if box.count != count:
+                self._fault("digest", box.name, f"has {count:,} messages, and {box.count:,} are counted")
+            if box.sum != total:
                 self._fault("digest", box.name, "its digest is not that of its messages")
-            if tops.get(box.no, 0) >= box.uidnext:
-                self._fault(
-                    "uid", box.name, f"UIDNEXT is {box.uidnext}, and a message has UID {tops[box.no]}"
-                )
+            if top >= box.uidnext:
+                self._fault("uid", box.name, f"UIDNEXT is {box.uidnext}, and a message has UID {top}")
         alive = [box for box in self.ledger.boxes.values() if box.alive]
         root = root_digest((box.id, mailbox_digest(box.sum, box.name, box.validity)) for box in alive)
         if self.index.meta.get("root", root) != root:
+            self.root_wrong = True
             self._fault("digest", "store", "its digest is not that of its mailboxes")
         doubles = self.index.execute(
             "SELECT mailbox, uid, count(*) FROM record WHERE live OR hold IS NOT NULL GROUP BY mailbox, uid HAVING count(*) > 1"
         )
         for mailbox, uid, count in doubles:
+            self.doubles.append((mailbox, uid))
             self._fault("uid", self.ledger.boxes[mailbox].name, f"{count} messages have UID {uid}")
 
     # --- files
@@ -238,6 +252,7 @@ class Verification:
         for box in sorted(self.ledger.boxes.values(), key=lambda box: box.name):
             if box.dir is None:
                 if box.count and not box.problem and not box.todo and box.hold is None:
+                    self.homeless.append(box.no)
                     self._fault("mailbox", box.name, "has messages and no directory, and nothing says why")
                 continue
             self._mailbox(box)
@@ -250,13 +265,14 @@ class Verification:
             self._fault("mailbox", box.name, f"its directory cannot be read: {os.strerror(err.errno or 5)}")
             return
         rows = self.index.execute(
-            "SELECT r.sub, r.base, r.info, r.ino, r.mtime, r.live, r.hold, r.todo, c.id, c.size"
+            "SELECT r.no, r.sub, r.base, r.info, r.ino, r.mtime, r.live, r.hold, r.todo, c.id, c.size"
             " FROM record r JOIN content c ON c.no = r.content WHERE r.mailbox = ? AND (r.live OR r.sub != 0)",
             (box.no,),
         )
-        for sub, base, info, ino, mtime, live, hold, todo, content_id, size in rows:
+        for no, sub, base, info, ino, mtime, live, hold, todo, content_id, size in rows:
             if sub == NO_FILE:
                 if not todo and hold is None:
+                    self.fileless.append(no)
                     self._fault(
                         "file",
                         box.name,
@@ -264,9 +280,13 @@ class Verification:
                     )
                 continue
             if not live and hold is None and not todo:
+                self.dead_files.append(no)
                 self._fault("file", box.name, f"{printable(base)} is of a message that was deleted")
             self.counted["files"] += 1
+            if todo == REPLACE:
+                continue  # it is known to be damaged; what it waits for is counted as lacking
             self._file(
+                no,
                 box,
                 SUBS[sub],
                 base + (info or b""),
@@ -281,6 +301,7 @@ class Verification:
 
     def _file(
         self,
+        no: int,
         box: Mailbox,
         sub: bytes,
         name: bytes,
@@ -296,6 +317,7 @@ class Verification:
             fd = os.open(name, fs.O_READ, dir_fd=self.maildir.open(box.dir, sub))
         except FileNotFoundError:
             if settled:
+                self.missing_files.append(no)
                 self._fault(
                     "file",
                     where,
@@ -318,6 +340,7 @@ class Verification:
             if (st.st_ino, st.st_size, st.st_mtime_ns) != (ino, size, mtime):
                 self.counted["unscanned"] += 1  # written to, or replaced: the next scan sees to it
             elif not self.quick and hash_of(fd) != content_id:
+                self.bad_files.append(no)
                 self._fault(
                     "file", where, "its bytes are not those that were indexed, though size and time say so"
                 )
@@ -327,3 +350,26 @@ class Verification:
             self._fault("file", where, f"cannot be read: {os.strerror(err.errno or 5)}")
         finally:
             os.close(fd)
+
+
+def count_anew(index: Index, counted: dict[str, int] | None = None) -> dict[int, tuple[int, int, int]]:
+    """Live messages, digest sum and highest UID of each mailbox that has any, from its records."""
+    out: dict[int, tuple[int, int, int]] = {}
+    rows = index.execute(
+        "SELECT r.mailbox, c.id, r.copy, r.live, r.uid, r.flags FROM record r JOIN content c ON c.no = r.content"
+    )
+    for mailbox, content_id, copy, live, uid, flags in rows:
+        if counted is not None:
+            counted["records"] += 1
+        if live:
+            count, total, top = out.get(mailbox, (0, 0, 0))
+            total = (total + contribution(bytes(content_id), copy, uid, flags)) % MODULUS
+            out[mailbox] = (count + 1, total, max(top, uid))
+    return out
+
+
+def _names(directory: bytes) -> list[bytes]:
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

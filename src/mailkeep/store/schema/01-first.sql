@@ -82,7 +82,7 @@ CREATE TABLE record (
     mtime   INTEGER,                    -- nanoseconds, when it was hashed
     ctime   INTEGER,                    -- nanoseconds, when it was hashed; NULL: not known yet
     young   INTEGER NOT NULL,           -- 1: it was so new that it is looked at again next time
-    todo    INTEGER NOT NULL            -- 1: the file is not yet as the record says (journal)
+    todo    INTEGER NOT NULL            -- 1: the file is not yet as the record says (journal); 2: it is damaged
 ) STRICT;
 CREATE UNIQUE INDEX record_key ON record (content, mailbox, copy);
 CREATE INDEX record_uid ON record (mailbox, uid);
