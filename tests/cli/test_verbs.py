@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from cli.machine import SRC, Machine, contents, files, mailbox, message
@@ -416,8 +418,10 @@ def test_verify_finds_everything_whole(pair: Machine) -> None:
             "exit",
             "fault_count",
             "faults",
+            "newest_backup",
             "notes",
             "quick",
+            "repair",
             "seconds",
             "store",
         }
@@ -435,6 +439,63 @@ def fault(pair: Machine, kind: str, *words: str) -> str:
     assert done.code == 4, done
     assert f"fault ({kind})" in done.err
     return done.err
+
+
+def test_verify_repairs_a_lost_object_and_asks_a_peer_for_what_nothing_here_has(pair: Machine) -> None:
+    pair.ok("sync")
+    objects = sorted((pair.state() / "objects").glob("*/*"))
+    objects[0].unlink()
+    assert "--repair mends" in pair.run("verify").out
+    done = pair.ok("verify", "--repair", "--json").json
+    assert [row["kind"] for row in done["repair"]["healed"]] == ["content"]
+    assert done["repair"]["asked"] == 0
+    assert done["newest_backup"]
+    pair.ok("verify")
+    objects[1].unlink()
+    lost = next(
+        f
+        for f in files(pair.home / "Maildir")
+        if hashlib.sha256(f.read_bytes()).hexdigest() == objects[1].name
+    )
+    data = lost.read_bytes()
+    lost.chmod(0o600)
+    lost.write_bytes(b"X" + data[1:])
+    index = apsw.Connection(str(pair.state() / "index.db"))
+    st = lost.stat()  # as if nobody had written to it
+    index.execute(
+        "UPDATE record SET mtime = ?, ctime = ? WHERE ino = ?", (st.st_mtime_ns, st.st_ctime_ns, st.st_ino)
+    )
+    index.close()
+    done = pair.run("verify", "--repair", "--json")
+    assert done.code == 3, done
+    assert done.json["repair"]["asked"] == 1
+    pair.ok("sync")
+    pair.ok("verify")
+    assert sorted(contents(pair.home / "Maildir")) == sorted(contents(pair.home / "Other"))
+    assert len(list((pair.state() / "damaged").iterdir())) == 1
+
+
+def test_backups_are_made_once_a_day_and_when_asked(pair: Machine) -> None:
+    def made(*words: str) -> list[Any]:
+        out: list[Any] = pair.ok("backup", "--list", "--check", "--json", *words).json["backups"]
+        return out
+
+    assert len(made()) == 1, "by init"
+    pair.ok("sync")
+    first = made()
+    assert len(first) == 1, "no more than one a day"
+    assert first[0]["fault"] is None
+    pair.ok("backup")
+    assert [row["path"] for row in made()] != [row["path"] for row in first], (
+        "the last one of today takes its place"
+    )
+    assert len(made()) == 1
+    pair.configure('[stores.mail.backup]\nevery = "1s"\ndaily = 0\nweekly = 0')
+    mailbox(pair.home / "Maildir", message(70))
+    before = made()
+    pair.ok("sync")
+    assert made() == before, "none is made"
+    assert pair.ok("sync", "--json").json["exit"] == 0
 
 
 def test_verify_names_a_damaged_object(pair: Machine) -> None:

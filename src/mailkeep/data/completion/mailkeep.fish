@@ -158,6 +158,7 @@ complete -c mailkeep -n '_shtab_mailkeep_using verify' -s v -l verbose -d 'say m
 complete -c mailkeep -n '_shtab_mailkeep_using verify' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
 complete -c mailkeep -n '_shtab_mailkeep_using verify' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
 complete -c mailkeep -n '_shtab_mailkeep_using verify' -l quick -d 'do not read contents: names, sizes and counts only'
+complete -c mailkeep -n '_shtab_mailkeep_using verify' -l repair -d 'mend what is found; deletes nothing'
 complete -c mailkeep -n '_shtab_mailkeep_using verify' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
 complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a holds -d 'deletions that wait for an answer'
 complete -c mailkeep -n '_shtab_mailkeep_using holds' -s h -l help -d 'show this help message and exit'
