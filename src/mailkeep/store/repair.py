@@ -95,16 +95,13 @@ class Repair:
         wanted = list(dict.fromkeys([*self.found.bad_contents, *lacking]))
         for start in range(0, len(wanted), BATCH):
             kept: list[tuple[int, int | None, int]] = []
-            lost: list[int] = []
             for content_id in wanted[start : start + BATCH]:
-                self._content(content_id, kept, lost)
+                self._content(content_id, kept)
             self.vault.syncer.sync()
             with self.index.transaction():
                 self.index.executemany("UPDATE content SET kept = 1, size = ?, ino = ? WHERE no = ?", kept)
-                for no in lost:
-                    self._ask_for(no)
 
-    def _content(self, content_id: bytes, kept: list[tuple[int, int | None, int]], lost: list[int]) -> None:
+    def _content(self, content_id: bytes, kept: list[tuple[int, int | None, int]]) -> None:
         """Make sure that the vault has a content: as it is, from a file, or not at all."""
         row = self.index.execute("SELECT no, size, kept FROM content WHERE id = ?", (content_id,)).fetchone()
         if row is None:
@@ -137,7 +134,12 @@ class Repair:
                     )
                 )
                 return
-            self.aside.take(path, b"object." + name.encode(), fs.AT_FDCWD)
+        with (
+            self.index.transaction()
+        ):  # first: the scan must not take what is damaged for what somebody wrote
+            self._ask_for(no)
+        if there is not None:
+            self._displace(path, name, there, records)
         if was_kept or there is not None:
             live = any(True for _ in self.ledger.records("content = ? AND live LIMIT 1", (no,)))
             if live:
@@ -148,7 +150,16 @@ class Repair:
                 self.left.append(
                     ("content", name, "is lost: no file has it, and no message that a peer would send it for")
                 )
-        lost.append(no)
+
+    def _displace(self, path: bytes, name: str, there: os.stat_result, records: list[Record]) -> None:
+        """Put a damaged object aside. Its files are one with it, perhaps: then their ctime moves as well."""
+        where = self.aside.take(path, b"object." + name.encode(), fs.AT_FDCWD)
+        now = fs.bounded(os.lstat(where).st_ctime_ns)
+        with self.index.transaction():
+            self.index.executemany(
+                "UPDATE record SET ctime = ? WHERE no = ?",
+                [(now, record.no) for record in records if record.ino == there.st_ino],
+            )
 
     def _adopt(self, record: Record, content_id: bytes, size: int) -> tuple[int, int | None] | None:
         """Take a file that has the content into the vault: (size, inode of the object where they are one file)."""

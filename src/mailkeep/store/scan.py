@@ -18,7 +18,7 @@ from mailkeep.domain.errors import printable
 from mailkeep.domain.flags import OLD
 from mailkeep.domain.record import SIZE_MAX
 from mailkeep.rules.listing import Comparison
-from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE
+from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE, REPLACE
 from mailkeep.store.maildir import SUBS, stamp_of
 from mailkeep.system import clock, fs
 from mailkeep.system.fs import bounded
@@ -477,9 +477,7 @@ class Scan:
             young = self.index.execute("SELECT 1 FROM record WHERE young AND young = 1 LIMIT 1").fetchone()
             if young:
                 self._now_ns = fs.now_of(self.state)
-        fields = (
-            "SELECT r.no, r.mailbox, r.sub, r.base, r.info, r.ino, r.mtime, r.ctime, c.size FROM record r"
-        )
+        fields = "SELECT r.no, r.mailbox, r.sub, r.base, r.info, r.ino, r.mtime, r.ctime, r.todo, c.size FROM record r"
         join = "CROSS JOIN content c ON c.no = r.content"  # records first: the few that are asked for
         columns = f"{fields} {join}"
         rows = list(
@@ -497,7 +495,7 @@ class Scan:
             rows += piece + list(self.index.execute(f"{columns} WHERE r.no <= ? AND {part}", rest))
         busy = {change[0] for change in self.flag_changes} | {f.record for f in self.batch}
         learned = []
-        for no, mailbox, sub, base, info, ino, mtime, ctime, size in rows:
+        for no, mailbox, sub, base, info, ino, mtime, ctime, todo, size in rows:
             box = self.ledger.boxes[mailbox]
             if box.dir is None or no in busy or no in self.missing.get(mailbox, ()):
                 continue
@@ -510,7 +508,7 @@ class Scan:
             elif ctime is None or bounded(st.st_ctime_ns) == ctime:
                 if ctime is None or (self._now_ns and st.st_ctime_ns + YOUNG_NS < self._now_ns):
                     learned.append((bounded(st.st_ctime_ns), 0, no))
-            else:
+            elif todo != REPLACE:  # one that is known to be damaged is no message that somebody rewrote
                 self._identify(box, sub, base, info, no)
         self.learned = [row for row in learned if row[1] == 0]
         self.grown = any(row[2] in young_ones for row in self.learned)
