@@ -2,11 +2,15 @@
 
 A replica's books are damaged behind its back (a row of the index is lost or altered), so that its vector claims what it
 does not hold. Each such lie must be found, mended on both sides, and heard of by a third that believed it.
+
+`LIES_RUNS=5000 LIES_SEED=7 pytest tests/property/test_comparison.py` goes deeper, `-m soak` much more.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
 import random
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,10 +32,12 @@ if TYPE_CHECKING:
 
     from _pytest.monkeypatch import MonkeyPatch
 
-    from mailkeep.store.ledger import Mailbox
+    from mailkeep.store.ledger import Mailbox, Record
     from mailkeep.store.store import Store
 
 MANY = 20_000
+RUNS, SOAK_RUNS = int(os.environ.get("LIES_RUNS", "25")), int(os.environ.get("LIES_RUNS", "5000"))
+SEED = int(os.environ.get("LIES_SEED", "1"))
 
 
 class Replica(Books):
@@ -65,29 +71,30 @@ class Replica(Books):
 
     # --- damage
 
-    def lose(self, text: str, box: str = "INBOX") -> None:
+    def forget_row(self, record: Record) -> None:
+        box, content_id = self.ledger.boxes[record.mailbox], self.ledger.content_id(record.content)
+        with self.index.transaction():
+            if record.live:
+                box.sum = (
+                    box.sum - contribution(content_id, record.copy, record.uid, record.flags)
+                ) % MODULUS
+                box.count -= 1
+                box.dirty = True
+            self.index.execute("DELETE FROM record WHERE no = ?", (record.no,))
+
+    def lose(self, text: str) -> None:
         """A row is gone, and nobody noticed."""
-        self._alter(text, box, "DELETE FROM record WHERE no = ?", lost=True)
+        self.forget_row(self.find(text))
 
     def alter_flags(self, text: str) -> None:
-        self._alter(text, "INBOX", "UPDATE record SET flags = '' WHERE no = ?")
+        """A register is gone: what it said is as if it had never been."""
+        record = self.find(text)
         with self.index.transaction():
-            record = next(iter(self.ledger.records("content = ?", (self.number(text),))))
-            regs = {name: r for name, r in record.regs.items() if name != "S"}
-            self.ledger.take(record, regs)
+            self.ledger.take(record, {name: r for name, r in record.regs.items() if name != "S"})
 
-    def _alter(self, text: str, name: str, sql: str, *, lost: bool = False) -> None:
-        box = self.box(name)
-        with self.index.transaction():
-            (record,) = self.ledger.records("mailbox = ? AND content = ?", (box.no, self.number(text)))
-            content_id = self.ledger.content_id(record.content)
-            box.sum = (box.sum - contribution(content_id, record.copy, record.uid, record.flags)) % MODULUS
-            if lost:
-                box.count -= 1
-            else:
-                box.sum = (box.sum + contribution(content_id, record.copy, record.uid, "")) % MODULUS
-            box.dirty = True
-            self.index.execute(sql, (record.no,))
+    def find(self, text: str) -> Record:
+        (record,) = self.ledger.records("mailbox = ? AND content = ?", (self.box().no, self.number(text)))
+        return record
 
     def texts(self, box: str = "INBOX") -> set[bytes]:
         records = list(self.ledger.records("mailbox = ? AND live", (self.box(box).no,)))
@@ -296,6 +303,102 @@ def test_a_comparison_reads_each_mailbox_a_few_times_only(
     meet(a, b)
     assert a.digests() == b.digests()
     assert len(passes) <= 3
+
+
+# --- histories
+
+
+class History:
+    """Random writes, sessions and damage, on two to four replicas. Everything follows from the seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = rng = random.Random(seed)
+        self.replicas = [Replica(name) for name in "abcd"[: rng.choice((2, 3, 3, 4))]]
+        self.log: list[object] = []
+        self.removed: set[bytes] = set()
+        self.serial = 0
+
+    def step(self) -> None:
+        replica, kind = self.rng.choice(self.replicas), self.rng.random()
+        if kind < 0.3:
+            self.serial += 1
+            replica.add(self.rng.choice(("INBOX", "Work")), [f"t{self.serial}"])
+            self.log.append((replica.name, "add", self.serial))
+        elif kind < 0.45:
+            self.write(replica)
+        elif kind < 0.55:
+            self.damage(replica)
+        else:
+            one, other = self.rng.sample(self.replicas, 2)
+            self.log.append((one.name, other.name, "same" if meet(one, other).same else "met"))
+
+    def write(self, replica: Replica) -> None:
+        live, ledger = list(replica.ledger.records("live")), replica.ledger
+        if not live:
+            return
+        record, what = self.rng.choice(live), self.rng.choice(("remove", "flag", "move"))
+        content_id = ledger.content_id(record.content)
+        self.log.append((replica.name, what, content_id[:4].hex()))
+        with replica.index.transaction():
+            if what == "remove":
+                self.removed.add(content_id)
+                ledger.remove(record)
+            elif what == "flag":
+                on, off = ([], ["F"]) if "F" in record.flags else (["F"], [])
+                ledger.flag(record, on, off)
+            else:
+                to = self.rng.choice(("INBOX", "Work"))
+                box = ledger.named(to) or ledger.create(to, 1)
+                ledger.add(box, record.content, content_id, frozenset(), 1000)
+                ledger.remove(record)
+
+    def damage(self, replica: Replica) -> None:
+        """Any row of the index is lost, a message's or a tombstone's."""
+        rows = list(replica.ledger.records("true"))
+        if rows:
+            record = self.rng.choice(rows)
+            replica.forget_row(record)
+            self.log.append((replica.name, "lost", record.content, record.live))
+
+    def live(self) -> set[bytes]:
+        return {r.ledger.content_id(each.content) for r in self.replicas for each in r.ledger.records("live")}
+
+    def run(self) -> None:
+        for _ in range(self.rng.randint(10, 40)):
+            self.step()
+        before = self.live()
+        for _ in range(8):
+            sessions = [meet(*pair) for pair in itertools.permutations(self.replicas, 2)]
+            if all(session.same for session in sessions):
+                break
+        else:
+            raise AssertionError("they do not come to rest")
+        assert all(replica.digests() == self.replicas[0].digests() for replica in self.replicas)
+        assert before - self.removed <= self.live(), "nobody deleted these"
+
+
+def run(seed: int) -> None:
+    history = History(seed)
+    try:
+        history.run()
+    except BaseException as err:
+        err.add_note(f"history {seed}:\n" + "\n".join(map(str, history.log)))
+        raise
+    finally:
+        for replica in history.replicas:
+            replica.index.close()
+
+
+@pytest.mark.slow
+def test_whatever_rows_are_lost_all_come_to_rest_and_lose_nothing() -> None:
+    for seed in range(SEED, SEED + RUNS):
+        run(seed)
+
+
+@pytest.mark.soak
+def test_many_histories_of_lost_rows() -> None:
+    for seed in range(SEED + 1_000_000, SEED + 1_000_000 + SOAK_RUNS):
+        run(seed)
 
 
 # --- a peer that does not keep to it
