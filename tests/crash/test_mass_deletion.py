@@ -5,6 +5,7 @@ Stores in a row, with the guard's ordinary limits: 10 % of a store, 25 % of a ma
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -396,6 +397,22 @@ def test_a_peer_deletes_what_is_held_here_as_missing(tmp_path: Path) -> None:
     assert count(here) == count(there) == TOTAL - 10
 
 
+def test_a_mailbox_that_disappeared_is_there_again_when_others_emptied_it(tmp_path: Path) -> None:
+    chain = Chain(tmp_path, 2)
+    here, there = chain.sides
+    shutil.rmtree(here.path(b".Work"))
+    sync(here, there)
+    assert held(here) == [COUNT]
+    there.limits = NEVER_HELD
+    delete(there, b".Work", COUNT)
+    here.limits = NEVER_HELD
+    settle(here, there)
+    assert held(here) == []
+    for side in (here, there):
+        assert os.listdir(side.path(b".Work", b"cur")) == []
+        side.at_rest()
+
+
 def test_what_is_put_back_by_hand_is_held_no_longer(waiting: Chain) -> None:
     a, b, _ = waiting.sides
     here = set(a.texts())
@@ -420,6 +437,10 @@ def edited(mail: bytes) -> bytes:
     return head + b"\nX-Label: seen\n\n" + body
 
 
+def another(mail: bytes) -> bytes:
+    return b"Message-ID: <x" + mail.partition(b"<")[2].swapcase()
+
+
 def without_id(mail: bytes) -> bytes:
     return mail.partition(b"\n")[2]
 
@@ -437,8 +458,8 @@ def overwrite(path: bytes, mail: bytes, *, in_place: bool) -> None:
 
 @pytest.mark.parametrize(
     ("change", "in_place"),
-    [(encrypted, False), (encrypted, True), (without_id, False), (lambda mail: b"", True)],
-    ids=["encrypted", "encrypted in place", "without a Message-ID", "truncated"],
+    [(encrypted, False), (encrypted, True), (without_id, False), (another, True), (lambda mail: b"", True)],
+    ids=["encrypted", "encrypted in place", "without a Message-ID", "another mail", "truncated"],
 )
 def test_overwritten_mail_is_held_and_comes_back(
     tmp_path: Path, change: Callable[[bytes], bytes], in_place: bool
@@ -482,6 +503,20 @@ def test_mail_that_was_still_being_written_is_no_deletion(tmp_path: Path, in_pla
     assert held(here) == []
     assert all(mail.endswith("the rest") for mail in there.texts())
     assert count(there) == 200
+
+
+def test_files_that_exchange_their_names_are_no_deletion(tmp_path: Path) -> None:
+    here, there = Chain(tmp_path, 2).sides
+    before = there.texts()
+    at = here.path(b".Work", b"cur")
+    names = sorted(os.listdir(at))
+    os.rename(os.path.join(at, names[0]), os.path.join(at, b".aside"))
+    for name, following in itertools.pairwise(names):
+        os.rename(os.path.join(at, following), os.path.join(at, name))
+    os.rename(os.path.join(at, b".aside"), os.path.join(at, names[-1]))
+    settle(here, there)
+    assert held(here) == held(there) == []
+    assert here.texts() == there.texts() == before
 
 
 def test_mail_that_was_edited_in_bulk_is_no_deletion(tmp_path: Path) -> None:
