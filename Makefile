@@ -23,7 +23,7 @@ SOURCES := $(wildcard src tests tools demo spec)
 # Another project's modules must not get into ours.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE VIRTUAL_ENV
 
-.PHONY: help test check lint format unit crash soak bench demo docs constraints install packages clean distclean
+.PHONY: help test check lint format unit crash soak mutants bench demo docs constraints install packages clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ crash: packages install ## Every step and system call killed and failed, on both
 soak: packages install ## Random kills and faults on real runs for TIME (10m), then random histories of every machine
 	@$(SELFTEST) --time $(TIME)
 	@HYPOTHESIS_PROFILE=deep $(PYTEST) -m 'soak and not crash' --timeout 7200 $(ARGS)
+
+mutants: install ## Break the product on purpose, and see which test notices (ARGS="--random 20 --seed 1" for more)
+	@$(PY) tests/mutation/run.py $(ARGS)
 
 bench: install ## Speed, beside Debian's other synchronisers; prints ratios
 	@tools/setup packages $(TEST_PACKAGES) $(BENCH_PACKAGES)

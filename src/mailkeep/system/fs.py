@@ -306,19 +306,6 @@ def _can_syncfs(directory: bytes) -> bool:
     return (buffer[0] & 0xFFFFFFFF) in _SYNCFS_TYPES
 
 
-def write_atomically(path: bytes, data: bytes, mode: int = 0o600) -> None:
-    """Replace a small file of ours as a whole; durable on return, old or new after a crash."""
-    temporary = b"%b.%d.tmp" % (path, os.getpid())
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    try:
-        write_all(fd, data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.rename(temporary, path)
-    fsync_path(os.path.dirname(path) or b".")
-
-
 def bounded(nanoseconds: int) -> int:
     """A file's time as index and peers can hold it; one may be dated centuries away (ext4: until 2446)."""
     return max(-NS_MAX, min(nanoseconds, NS_MAX))

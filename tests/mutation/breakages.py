@@ -1,0 +1,230 @@
+"""Deliberate breakages of the product, each with the test that notices it.
+
+A text is replaced in a copy of the repository, and the test must fail there. `tests/mutation/run.py` runs them all
+(`make mutants`); an ordinary test checks that each text is still there once, so that none of them comes to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Breakage(NamedTuple):
+    """One breakage: in `file` (below src/mailkeep), `old` becomes `new`, and `test` fails."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+BREAKAGES = (
+    Breakage(
+        "nothing is synced",
+        "system/fs.py",
+        "                if libc().syncfs(self.fd) != 0:",
+        "                if False:",
+        "tests/interop/test_durability.py",
+    ),
+    Breakage(
+        "a failed sync is tried again as if nothing had happened",
+        "system/fs.py",
+        "            self.failed = True\n",
+        "",
+        "tests/crash",
+    ),
+    Breakage(
+        "a directory entry is not made durable",
+        "system/fs.py",
+        "                for path in sorted(self.directories):\n                    _fsync(path)\n",
+        "",
+        "tests/interop/test_durability.py",
+    ),
+    Breakage(
+        "the journal is cleared before its files are durable",
+        "store/apply.py",
+        "        self.vault.syncer.sync()\n        with self.index.transaction():\n            self.index.executemany(\n"
+        '                "UPDATE record SET sub=',
+        "        with self.index.transaction():\n            self.index.executemany(\n"
+        '                "UPDATE record SET sub=',
+        "tests/interop/test_durability.py",
+    ),
+    Breakage(
+        "contents are noted before they are durable",
+        "replicate/received.py",
+        "        store.vault.syncer.sync()\n",
+        "",
+        "tests/interop/test_durability.py",
+    ),
+    Breakage(
+        "the journal is not replayed",
+        "store/store.py",
+        "            if not dry and store.journal():\n",
+        "            if False:\n",
+        "tests/crash",
+    ),
+    Breakage(
+        "a file is removed without a look whether it is the one that was meant",
+        "store/apply.py",
+        "        if not (\n            ours\n",
+        "        if not (\n            True or ours\n",
+        "tests/crash",
+    ),
+    Breakage(
+        "a rename overwrites",
+        "system/fs.py",
+        "target_fd, target, RENAME_NOREPLACE) == 0",
+        "target_fd, target, 0) == 0",
+        "tests/crash",
+    ),
+    Breakage(
+        "one listing is enough",
+        "store/scan.py",
+        "            still[no] = {r: at for r, at in files.items() if at[0] in bases}\n",
+        "            still[no] = dict(files)\n",
+        "tests/property",
+    ),
+    Breakage(
+        "a listing beside a busy mail program counts as quiet",
+        "store/scan.py",
+        "            quiet = before == after == self.stamps.get(no)\n",
+        "            quiet = True\n",
+        "tests/property",
+    ),
+    Breakage(
+        "a mailbox that cannot be read is one that is gone",
+        "store/scan.py",
+        "        self.unseen.append(box.name)\n        return True\n",
+        "        return False\n",
+        "tests/crash",
+    ),
+    Breakage(
+        "an inode proves a move",
+        "store/scan.py",
+        "        if there is None or not fs.is_same(there, found.st):\n            return False\n",
+        "        if there is None:\n            return False\n",
+        "tests/crash",
+    ),
+    Breakage(
+        "a file with another link somewhere counts as removed",
+        "store/scan.py",
+        "        if there.st_nlink - 1 <= known:\n",
+        "        if True:\n",
+        "tests/property",
+    ),
+    Breakage(
+        "a file that was young is not looked at again",
+        "store/scan.py",
+        "                found.young = 1\n            if not self._prove(found):\n",
+        "                found.young = 0\n            if not self._prove(found):\n",
+        "tests/property",
+    ),
+    Breakage(
+        "the marker's generation is not compared",
+        "store/store.py",
+        "        if generation == ours:\n            self._confirm_marker()\n",
+        "        if True:\n            self._confirm_marker()\n",
+        "tests/crash",
+    ),
+    Breakage(
+        "the marker's store is not compared",
+        "store/store.py",
+        "        if store != self.id:\n            raise marker.foreign(self.root)\n        ours",
+        "        ours",
+        "tests/cli",
+    ),
+    Breakage(
+        "the guard never holds",
+        "rules/guard.py",
+        "    if gone > limits.count:\n",
+        "    if True:\n        return {}\n    if gone > limits.count:\n",
+        "tests/cli",
+    ),
+    Breakage(
+        "what vanished before does not count",
+        "rules/guard.py",
+        "    gone = now + sum(t.lately for t in counted.values())\n",
+        "    gone = now\n",
+        "tests",
+    ),
+    Breakage(
+        "an approval covers whatever comes later",
+        "store/holds.py",
+        "    return approved is not None and approved.value == record.regs[LIVE].rank\n",
+        "    return approved is not None\n",
+        "tests",
+    ),
+    Breakage(
+        "the vector is advanced before anything is merged",
+        "replicate/endpoint.py",
+        "        self.since = self.index.known_seq(self.peer, self.claim.vector)\n",
+        "        self.since = self.index.known_seq(self.peer, self.claim.vector)\n"
+        "        for who, lamport in self.claim.vector.items():\n"
+        "            self.index.vector[who] = max(lamport, self.index.vector.get(who, 0))\n",
+        "tests/property/test_merge_agrees_with_oracle.py",
+    ),
+    Breakage(
+        "a content that both deleted elsewhere is not revived",
+        "store/merge.py",
+        "            if ledger.is_live(content):\n                continue\n            content_id",
+        "            if True:\n                continue\n            content_id",
+        "tests/property/test_merge_agrees_with_oracle.py",
+    ),
+    Breakage(
+        "the older write wins",
+        "domain/record.py",
+        "        return a if a.rank > b.rank else b\n",
+        "        return b if a.rank > b.rank else a\n",
+        "tests/property/test_merge_agrees_with_oracle.py",
+    ),
+    Breakage(
+        "a UID that a peer shows for another message is kept",
+        "store/merge.py",
+        "            if uid < self.free.get(mailbox, 1):\n",
+        "            if False:\n",
+        "tests/property/test_merge_agrees_with_oracle.py",
+    ),
+    Breakage(
+        "what a forgotten tombstone had deleted comes back",
+        "store/merge.py",
+        "                if not live and known_to(decode(blob, False, uid), was_seen):\n                    continue",
+        "                if False:\n                    continue",
+        "tests/property",
+    ),
+    Breakage(
+        "a store that went back in time goes on under its old id",
+        "rules/identity.py",
+        "            other.others_lamport > who.lamport\n",
+        "            False\n",
+        "tests/crash",
+    ),
+    Breakage(
+        "received bytes are not hashed",
+        "store/keeper.py",
+        "    if sha256(data).digest() != content_id:\n",
+        "    if False:\n",
+        "tests/crash/test_keeper.py",
+    ),
+    Breakage(
+        "contents leave the vault unchecked",
+        "replicate/endpoint.py",
+        "        if sha256(data).digest() != content_id:\n",
+        "        if False:\n",
+        "tests",
+    ),
+    Breakage(
+        "a peer may have any content",
+        "replicate/endpoint.py",
+        "            if everything or self.view.shows(self.ledger.boxes[mailbox])\n",
+        "            if True\n",
+        "tests",
+    ),
+    Breakage(
+        "two runs at once",
+        "system/lock.py",
+        "LOCK_EX | fcntl.LOCK_NB",
+        "LOCK_SH | fcntl.LOCK_NB",
+        "tests/cli",
+    ),
+)
