@@ -175,3 +175,37 @@ def test_results_come_in_the_order_of_the_contents(tmp_path: Path) -> None:
         assert (st.st_ino, st.st_size, st.st_mtime) == (inode, len(text), 1234)
     assert store.vault.stat(bytes(32)) is None
     store.close()
+
+
+def test_a_damaged_object_is_not_sent_and_the_rest_is(tmp_path: Path) -> None:
+    a, b = pair(tmp_path)
+    store = a.open()
+    store.scan()
+    victim = a.path(a.files()[0])
+    store.end_run("sync", None, 0, {})
+    store.close()
+    st = os.stat(victim)
+    os.chmod(victim, 0o600)
+    with open(victim, "r+b") as file:
+        file.write(b"MESSAGE")
+    os.chmod(victim, 0o400)
+    os.utime(victim, ns=(st.st_atime_ns, st.st_mtime_ns))
+    first = a.open()
+    second = b.open()
+    try:
+        from mailkeep.replicate.channel import connect
+        from mailkeep.replicate.initiator import Initiator
+        from mailkeep.replicate.responder import Responder
+
+        second.scan()  # the first is not scanned: the bytes change under the session
+        initiator, responder = Initiator(first, "b"), Responder(second, dry=False)
+        initiator.wire.greet()
+        responder.wire.greet()
+        initiator.start()
+        connect(initiator, responder)
+        assert any("damaged" in why for _, why in initiator.refused)
+    finally:
+        first.close()
+        second.close()
+    assert len(b.texts()) == MESSAGES - 1
+    assert not any("MESSAGE" in text for text in b.texts())
