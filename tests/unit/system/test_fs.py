@@ -67,7 +67,7 @@ def test_a_rename_never_overwrites(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
         class Old:
             def renameat2(self, *_: object) -> int:
-                ctypes.set_errno(code)
+                ctypes.set_errno(code or 0)
                 return -1
 
         monkeypatch.setattr(fs, "_libc", Old())
