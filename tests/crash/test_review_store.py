@@ -23,17 +23,27 @@ if TYPE_CHECKING:
     from _pytest.monkeypatch import MonkeyPatch
 
 
+def marker_of(side: Side) -> bytes:
+    """A Maildir's marker as it is now, for a backup."""
+    with open(side.path(marker.NAME), "rb") as file:
+        return file.read()
+
+
+def restore_marker(side: Side, old: bytes) -> None:
+    """The Maildir comes from a backup: it has the marker of then."""
+    with open(side.path(marker.NAME), "wb") as file:
+        file.write(old)
+
+
 def test_a_run_that_only_opened_the_store_does_not_use_up_the_distrust_of_a_backup(tmp_path: Path) -> None:
     a = Side(tmp_path, "a")
     path = a.deliver(b"", b"kept", "S")
     a.create()
-    with open(a.path(marker.NAME), "rb") as file:
-        old_marker = file.read()
+    old_marker = marker_of(a)
     a.deliver(b"", b"another", "S")
     a.scan()
     os.unlink(path)  # the Maildir comes from a backup that lacks this message,
-    with open(a.path(marker.NAME), "wb") as out:
-        out.write(old_marker)  # and has the marker of then
+    restore_marker(a, old_marker)
     store = a.open()  # a run that ends before it has scanned
     assert store.distrust
     store.close()
@@ -48,13 +58,11 @@ def test_distrust_ends_with_a_scan_that_was_sure_of_every_mailbox(
     a = Side(tmp_path, "a")
     path = a.deliver(b"", b"kept", "S")
     a.create()
-    with open(a.path(marker.NAME), "rb") as file:
-        old_marker = file.read()
+    old_marker = marker_of(a)
     a.deliver(b"", b"another", "S")
     a.scan()
     os.unlink(path)
-    with open(a.path(marker.NAME), "wb") as out:
-        out.write(old_marker)
+    restore_marker(a, old_marker)
     with monkeypatch.context() as m:  # a mail client keeps the mailbox busy
         m.setattr(Scan, "_second_look", lambda self, gone: {})
         m.setattr(Scan, "_is_recent", lambda self, *when: True)
@@ -69,14 +77,12 @@ def test_an_empty_mailbox_that_a_backup_lacks_is_made_again(tmp_path: Path) -> N
     a = Side(tmp_path, "a")
     a.mailbox(b".Empty")
     a.create()
-    with open(a.path(marker.NAME), "rb") as file:
-        old_marker = file.read()
+    old_marker = marker_of(a)
     a.deliver(b"", b"another", "S")
     a.scan()
     for sub in (b"tmp", b"new", b"cur", b""):
         os.rmdir(a.path(b".Empty", sub))
-    with open(a.path(marker.NAME), "wb") as out:
-        out.write(old_marker)
+    restore_marker(a, old_marker)
     a.scan()
     a.scan()
     assert os.path.isdir(a.path(b".Empty", b"cur"))

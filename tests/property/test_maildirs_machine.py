@@ -642,13 +642,19 @@ def test_many_deletions_wait_for_an_answer(world: World, where: str, how: Any) -
     world.settle()
 
 
-def test_a_held_file_that_is_flagged_stays_everywhere(world: World) -> None:
+def held_at_the_peer(world: World) -> list[Message]:
+    """Four messages that A has deleted, which B holds."""
     messages = [world.deliver(A, "INBOX") for _ in range(4)]
     world.settle()
     for message in messages:
         os.unlink(world.sides[A].path(message))
     scan(world.sides[A])
     world.session(limits=SOON_HELD)
+    return messages
+
+
+def test_a_held_file_that_is_flagged_stays_everywhere(world: World) -> None:
+    messages = held_at_the_peer(world)
     world.flag(B, messages[0], frozenset("F"))
     world.session(limits=SOON_HELD)
     answer(world.sides[B], holds.approve)
@@ -657,12 +663,7 @@ def test_a_held_file_that_is_flagged_stays_everywhere(world: World) -> None:
 
 
 def test_a_held_file_that_is_removed_by_hand_is_approved(world: World) -> None:
-    messages = [world.deliver(A, "INBOX") for _ in range(4)]
-    world.settle()
-    for message in messages:
-        os.unlink(world.sides[A].path(message))
-    scan(world.sides[A])
-    world.session(limits=SOON_HELD)
+    messages = held_at_the_peer(world)
     os.unlink(world.sides[B].path(messages[0]))
     scan(world.sides[B], SOON_HELD)
     assert answer(world.sides[B], holds.approve) == 3
