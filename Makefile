@@ -11,8 +11,8 @@ MAKEFLAGS += --no-print-directory
 export PYTHON ?=
 
 # What the tests and the benchmarks use of Debian's. The demo needs nothing of it.
-TEST_PACKAGES := openssh-server openssh-client notmuch mutt strace man-db pipx zsh fish vim rsync dovecot-imapd
-BENCH_PACKAGES := isync interimap unison
+TEST_PACKAGES := openssh-server openssh-client notmuch mutt strace man-db pipx zsh fish vim rsync dovecot-imapd isync
+BENCH_PACKAGES := interimap unison
 
 PY := .venv/bin/python -bb
 # As many test processes as processors; make test WORKERS=0 for none.

@@ -101,9 +101,8 @@ def not_root() -> list[str]:
     return prefix
 
 
-@contextmanager
-def dovecot(machine: Machine, **settings: str) -> Iterator[imaplib.IMAP4]:
-    """A client of Dovecot's own imap process on a machine's Maildir, logged in; no server, no password."""
+def dovecot_command(machine: Machine) -> list[str]:
+    """How to start Dovecot's own imap process on a machine's Maildir, logged in; no server, no password."""
     if not DOVECOT_IMAP.exists():
         program("no-dovecot-imapd")
     base = machine.home / "dovecot"
@@ -112,13 +111,18 @@ def dovecot(machine: Machine, **settings: str) -> Iterator[imaplib.IMAP4]:
         "mail_location": f"maildir:{machine.mail}",
         "base_dir": str(base),
         "mail_fsync": "never",
-        **settings,
     }
     config = base / "dovecot.conf"
     config.write_text("".join(f"{key} = {value}\n" for key, value in lines.items()))
     words = ["env", *(f"{k}={v}" for k, v in machine.environment.items()), "USER=me"]
-    command = shlex.join([*words, *not_root(), str(DOVECOT_IMAP), "-c", str(config)])
-    client = imaplib.IMAP4_stream(f"{command} 2>>{shlex.quote(str(base / 'log'))}")
+    return [*words, *not_root(), str(DOVECOT_IMAP), "-c", str(config)]
+
+
+@contextmanager
+def dovecot(machine: Machine) -> Iterator[imaplib.IMAP4]:
+    """A client of it."""
+    command = shlex.join(dovecot_command(machine))
+    client = imaplib.IMAP4_stream(f"{command} 2>>{shlex.quote(str(machine.home / 'dovecot/log'))}")
     try:
         assert client.state == "AUTH"
         yield client

@@ -1,4 +1,4 @@
-"""notmuch and mutt on Maildirs that mailkeep keeps: before the first sync, between syncs, and on what came by one.
+"""notmuch, mutt, Dovecot and mbsync on Maildirs that mailkeep keeps: before the first sync, between syncs, and on what came by one.
 
 mailkeep makes messages read-only for their owner (0400), since they share their bytes with the vault. Both
 programs are run as a user who has to obey that.
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from interop.machines import Machine, contents, deliver, mails, make_mailbox, message, ordinary
-from interop.programs import Notmuch, mutt
+from interop.machines import Machine, contents, deliver, mails, make_mailbox, message, ordinary, program
+from interop.programs import Notmuch, dovecot, dovecot_command, imap, mutt
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -154,3 +154,93 @@ def test_mutt_edits_a_message(pair: tuple[Machine, Machine]) -> None:
     assert digest_of(0) not in contents(laptop.mail)
     vault = laptop.home / ".local/state/mailkeep/mail/objects"
     assert (vault / digest_of(0)[:2] / digest_of(0)).read_bytes() == message(0)
+
+
+# --- Dovecot
+
+
+def test_dovecot_shows_what_came_and_its_keywords_travel(pair: tuple[Machine, Machine]) -> None:
+    """IMAP clients on both sides: mail, flags and keywords that one sets, the other sees."""
+    laptop, server = pair
+    sync(laptop)
+    assert_read_only(server)
+    with dovecot(server) as there:
+        assert imap(there, "select", "INBOX") == [str(COUNT).encode()]
+        (uid,) = imap(there, "uid", "SEARCH", "SUBJECT", '"m number 3"')
+        imap(there, "uid", "STORE", uid.decode(), "+FLAGS", "(\\Answered $Forwarded invoices)")
+        there.append("INBOX", "(\\Flagged)", "", message(60))
+        imap(there, "create", "Projects")
+        imap(
+            there,
+            "uid",
+            "MOVE",
+            imap(there, "uid", "SEARCH", "SUBJECT", '"m number 5"')[0].decode(),
+            "Projects",
+        )
+    sync(laptop)
+    with dovecot(laptop) as here:
+        assert imap(here, "select", "INBOX") == [str(COUNT).encode()]
+        (uid,) = imap(here, "uid", "SEARCH", "KEYWORD", "invoices")
+        assert len(uid.split()) == 1
+        (shown,) = imap(here, "uid", "FETCH", uid.decode(), "(FLAGS)")
+        assert {b"\\Answered", b"\\Seen", b"$Forwarded", b"invoices"} <= set(
+            shown.split(b"(")[2].rstrip(b")").split()
+        )
+        assert len(imap(here, "uid", "SEARCH", "FLAGGED")[0].split()) == 1
+        imap(here, "uid", "STORE", uid.decode(), "-FLAGS", "(invoices)")
+        assert imap(here, "select", "Projects") == [b"1"]
+        imap(here, "store", "1", "+FLAGS", "(\\Deleted)")
+        imap(here, "expunge")
+    sync(laptop)
+    with dovecot(server) as there:
+        imap(there, "select", "INBOX")
+        assert imap(there, "uid", "SEARCH", "KEYWORD", "invoices") == [b""]
+        assert len(imap(there, "uid", "SEARCH", "KEYWORD", "$Forwarded")[0].split()) == 1
+        assert imap(there, "select", "Projects") == [b"0"]
+    assert contents(laptop.mail) == contents(server.mail)
+    assert len(contents(laptop.mail)) == COUNT
+    for machine in (laptop, server):
+        machine.mailkeep("verify")
+    assert laptop.sync()["same"]
+
+
+# --- mbsync
+
+
+def test_mbsync_on_the_same_maildir(pair: tuple[Machine, Machine]) -> None:
+    """Another synchroniser, of an IMAP account, works in the store's Maildir: it notes UIDs in file names."""
+    laptop, server = pair
+    sync(laptop)
+    account = Machine(laptop.home / "account")
+    deliver(account.mail, "", message(70), 70, "F")
+    near, far = laptop.mail, " ".join(dovecot_command(account))
+    config = laptop.home / "mbsyncrc"
+    config.write_text(
+        f'IMAPStore far\nTunnel "{far}"\n\nMaildirStore near\nInbox {near}\nSubFolders Maildir++\n\n'
+        f"Channel mail\nFar :far:\nNear :near:\nPatterns INBOX\nCreate Both\nExpunge Both\n"
+        f"SyncState {laptop.home}/mbsync-\n"
+    )
+
+    def mbsync() -> None:
+        laptop.run([program("mbsync"), "-q", "-c", config, "-a"])
+
+    mbsync()
+    assert all(",U=" in file.name for part in ("cur", "new") for file in (near / part).iterdir())
+    assert len(contents(account.mail)) == COUNT + 1
+    laptop.settle()
+    done = laptop.sync()
+    assert done["exit"] == 0
+    # What it renamed is no new message; what it brought is one, without the UID that is its own affair.
+    assert done["there"] == {"added": 1}
+    assert not any(",U=" in file.name for file in server.mail.rglob("*"))
+    assert len(contents(server.mail)) == COUNT + 1
+    (flagged,) = [file for file in (server.mail / "cur").iterdir() if file.name.endswith(":2,F")]
+    flagged.rename(flagged.with_name(flagged.name + "S"))
+    next(file for file in (server.mail / "new").iterdir()).unlink()
+    sync(laptop)
+    mbsync()
+    assert [flags for _, flags in mails(account.mail)["."]].count("FS") == 1
+    assert len(contents(account.mail)) == COUNT
+    assert mails(laptop.mail) == mails(server.mail)
+    assert laptop.sync()["same"]
+    laptop.mailkeep("verify")
