@@ -368,7 +368,10 @@ class Store:
             raise fs.explain(err, "the scan could not go on") from err
         if report.changed:
             self.bump()
-        if not self.dry and (report.put_back or self.journal()):
+        waiting = any(
+            box.problem and box.alive for box in self.ledger.boxes.values()
+        )  # what stood in the way may be gone
+        if not self.dry and (report.put_back or waiting or self.journal()):
             self.apply()
         if self.distrust and scan.sure:
             with self.index.transaction():
