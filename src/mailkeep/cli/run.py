@@ -201,6 +201,9 @@ def open_store(
     place: Place, *, wait: float = 0, dry: bool = False, lock: Lock | None = None, create: bool = False
 ) -> Store:
     """Open the store at a place; with `create`, make it if it is none yet (one-off runs; see `make_ready`)."""
+    # SQLite reads this when it is first loaded: what is staged for a merge spills into the state directory, not into
+    # a /tmp that others share.
+    os.environ["SQLITE_TMPDIR"] = os.fsdecode(place.state)
     from mailkeep.store.store import Store
 
     if create:
