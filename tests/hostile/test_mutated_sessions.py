@@ -31,6 +31,8 @@ EVIL: list[Any] = [
     "INBOX", "cur", "read", "full", "append", [], [[]], [None], [0] * 1000, {}, {"a": 1}, {1: 2}, [[[[[]]]]], [b"x" * 16] * 3,
 ]  # fmt: skip
 
+EVIL_TAILS = [b"", b"\0", b"more", b"\xff" * 40]
+
 MAIL = b"From: a@b.example\n\nnew mail\n"
 LARGE = b"x" * 600_000
 
@@ -144,7 +146,7 @@ def run(base: Path, name: str, initiates: bool, data: st.DataObject) -> None:
                         message = changed(message, path, data.draw(st.sampled_from(EVIL), "evil"))
                     case _:
                         message = message[: data.draw(st.integers(0, len(message)))] + data.draw(
-                            st.binary(max_size=9)
+                            st.sampled_from(EVIL_TAILS)
                         )
             send(liar, kind, message)
             if attack.victim.finished:

@@ -162,7 +162,7 @@ def plain(argv: Sequence[str]) -> Options | None:
             setattr(options, word[2:], value)
         elif word == "--role" and argv[0] == "serve":
             value = next(words, None)
-            if value not in ("read", "full"):
+            if value not in ("read", "append", "full"):
                 return None
             options.role = value
         elif not word.startswith("-") and argv[0] == "sync" and not {"/", ":", "."} & set(word):

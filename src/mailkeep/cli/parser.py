@@ -363,6 +363,7 @@ def _serve(build: _Builder) -> None:
                 "a line of authorized_keys",
             ),
             ('restrict,command="mailkeep serve --store mail --role read" ...', "a key that may only fetch"),
+            ('restrict,command="mailkeep serve --store mail --role append" ...', "a key that may only add"),
         ),
         (0, 3, 5, 6, 64, 65, 66, 69, 74, 76, 77, 78),
     )

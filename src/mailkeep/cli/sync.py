@@ -134,11 +134,13 @@ class Run:
         while True:
             try:
                 result = self._once(target)
-                if not result.pop("again"):
+                if not result.pop("again") or first is not None:  # once: a peer could ask for it without end
                     return result if first is None else _both(first, result)
                 first = result
                 self.output.say(
-                    f"{target.name}: its index was rebuilt and has taken in what is here; once more, both ways"
+                    f"{target.name}: it did not take over all that was done here; once more, to have that back"
+                    if result["there"].get("refused")
+                    else f"{target.name}: its index was rebuilt and has taken in what is here; once more, both ways"
                 )
                 self.close()
             except Stale:

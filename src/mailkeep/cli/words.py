@@ -14,6 +14,7 @@ _NAMES = (
     ("expunged", "{} removed"),
     ("held", "{} deletions held"),
     ("revived", "{} brought back"),
+    ("refused", "{} refused"),
 )
 
 

@@ -22,7 +22,7 @@ from mailkeep.domain.errors import (
 from mailkeep.domain.record import NAME, VALIDITY
 from mailkeep.replicate import bounds
 from mailkeep.replicate.endpoint import Endpoint, take_root
-from mailkeep.replicate.view import ARCHIVE, BOTH, FULL, PULL, PUSH, READ, ROLES, View
+from mailkeep.replicate.view import APPEND, ARCHIVE, BOTH, FULL, PULL, PUSH, READ, ROLES, View
 from mailkeep.rules.identity import FIRST, Stale
 from mailkeep.system import clock
 from mailkeep.wire import frames
@@ -55,7 +55,8 @@ class Initiator(Endpoint):
 
     Attributes:
         same: Nothing was to be done.
-        again: The peer's index was rebuilt: it only took, this time, and another session has to follow.
+        again: Another session has to follow: the peer's index was rebuilt, and only took in this time; or it did not take
+            over all that was done here, and what it put back is to be fetched.
         outcome: What the merge did here, or None.
         remote: What the responder reports of its side.
     """
@@ -173,14 +174,14 @@ class Initiator(Endpoint):
         if message.get("stale"):
             raise Stale
         self.role = message.get("role", FULL)
+        if type(self.role) is not str or self.role not in ROLES:
+            raise ValueError("a role that there is not")
         if message.get("same"):
             if not self.is_same(message):
                 raise RemoteProtocolError("the peer says that both sides agree, and they do not")
             self.same = self.finished = True
             return
         token = bounds.token(message["token"])
-        if type(self.role) is not str or self.role not in ROLES:
-            raise ValueError("a role that there is not")
         self._check_direction(message["count"])
         if message.get("first") == PUSH and self._sends:
             self.direction, self.again = PUSH, True
@@ -513,7 +514,19 @@ class Initiator(Endpoint):
             (bounds.text(a, 300), bounds.text(b, 500)) for a, b in message["problems"][:200]
         ]
         self.remote["status"] = status
+        # What a peer did not take over it put back: fetched at once, that is no surprise of a later day.
+        if self.remote["refused"] and self.direction == BOTH and not self.dry:
+            self.again = True
         self.finished = True
+
+    def covers_all(self, ours: dict[bytes, int], theirs: dict[bytes, int], peer_id: bytes) -> bool:
+        """As in `Endpoint`."""
+        both = (self.index.ids[self.index.me], peer_id)
+        return (
+            self.role == APPEND
+            and all(ours.get(rid, 0) >= v for rid, v in theirs.items())
+            and all(theirs.get(rid, 0) == ours.get(rid, 0) for rid in both)
+        )
 
     # --- ends
 

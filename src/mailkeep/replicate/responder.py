@@ -12,7 +12,7 @@ from mailkeep.domain.errors import (
 )
 from mailkeep.replicate import bounds
 from mailkeep.replicate.endpoint import Endpoint, take_root
-from mailkeep.replicate.view import ARCHIVE, BOTH, DIRECTIONS, FULL, PULL, PUSH, READ, View
+from mailkeep.replicate.view import APPEND, ARCHIVE, BOTH, DIRECTIONS, FULL, PULL, PUSH, READ, View
 from mailkeep.rules.identity import FIRST, stale
 from mailkeep.system import clock
 from mailkeep.wire import frames
@@ -35,7 +35,7 @@ class Responder(Endpoint):
     """Answers one session.
 
     Attributes:
-        role: What the initiator may do here: read or full.
+        role: What the initiator may do here: one of view.ROLES.
         learns: The index was rebuilt, and only takes in this session.
         outcome: What the commit did here, or None.
     """
@@ -45,6 +45,8 @@ class Responder(Endpoint):
     ) -> None:
         super().__init__(store, dry=dry, view=view)
         self.role = role
+        if role != FULL:
+            self.replicas_max = bounds.REPLICAS_OF_RESTRICTED_MAX
         self.state = WAITS
         self.direction = "both"
         self.outcome: Outcome | None = None
@@ -92,6 +94,15 @@ class Responder(Endpoint):
     def shares_all(self) -> bool:
         """As in `Endpoint`: the initiator is not told of what this side itself leaves out."""
         return self.merges and self.direction == "both" and self.role == FULL and not self.bounded_by_us
+
+    def covers_all(self, ours: dict[bytes, int], theirs: dict[bytes, int], peer_id: bytes) -> bool:
+        """As in `Endpoint`."""
+        both = (self.index.ids[self.index.me], peer_id)
+        return (
+            self.role == APPEND
+            and all(theirs.get(rid, 0) >= v for rid, v in ours.items())
+            and all(theirs.get(rid, 0) == ours.get(rid, 0) for rid in both)
+        )
 
     def on_hello(self, message: dict[str, Any]) -> None:
         """Answer: the initiator was given up or must take a new id, nothing is to be done, or a session.
@@ -258,6 +269,9 @@ class Responder(Endpoint):
             raise ValueError("claims without end")
         self.claims += 1
         self.check_replicas(message)
+        ours = self.index.ids[self.index.me]
+        if ours in message["ids"] and message["vector"][message["ids"].index(ours)] > self.index.lamport:
+            raise ValueError("writes of this store that it does not know")
         with self.index.transaction():
             self.numbers = {their: self.index.number(rid) for their, rid in enumerate(message["ids"], 1)}
         self.take_claim(message)
@@ -287,6 +301,7 @@ class Responder(Endpoint):
                     self.claim,
                     self.store.limits,
                     origin=index.ids[self.peer].hex(),
+                    additions=self.role == APPEND,
                     now=clock.now(),
                 )
                 self.outcome = merge.commit()
@@ -323,7 +338,12 @@ class Responder(Endpoint):
                 "expunged": o.expunged,
                 "held": o.held,
                 "revived": o.revived,
+                "refused": sum(o.refused.values()),
             }
+            problems += [
+                (f"role {self.role}", f"{count:,} {kind} were not taken over: they are put back")
+                for kind, count in o.refused.items()
+            ]
             if not self.dry:
                 store.bump()
                 applied = store.apply()

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 BOTH, PULL, PUSH, ARCHIVE = "both", "pull", "push", "archive"
 DIRECTIONS = (BOTH, PULL, PUSH, ARCHIVE)
-READ, FULL = "read", "full"
-ROLES = (READ, FULL)
+READ, APPEND, FULL = "read", "append", "full"
+ROLES = (READ, APPEND, FULL)
 
 
 NAMES_MAX = 10_000
@@ -68,6 +68,7 @@ class View:
 
 
 __all__ = [
+    "APPEND",
     "ARCHIVE",
     "BOTH",
     "DIRECTIONS",

@@ -13,6 +13,7 @@ from msgpack import packb, unpackb
 from mailkeep.domain.flags import pack
 from mailkeep.domain.record import (
     LIVE,
+    NAME,
     UID,
     UID_HIGH,
     UID_RESET,
@@ -26,7 +27,7 @@ from mailkeep.domain.record import (
     order,
 )
 from mailkeep.store.holds import Reaper, forget_answered, is_approved
-from mailkeep.store.ledger import COLUMNS, NO_FILE, Record
+from mailkeep.store.ledger import COLUMNS, NO_FILE, Record, own_name
 from mailkeep.wire.registers import decode, encode, memoised
 
 TYPE_CHECKING = False
@@ -65,11 +66,18 @@ class Claim:
 
 
 class Outcome:
-    """What a commit did, in records."""
+    """What a commit did, in records.
 
-    __slots__ = ("added", "changed", "expunged", "held", "mailboxes", "removed", "renumbered", "revived")
+    Attributes:
+        refused: How many writes of a peer that may only add were answered, by kind.
+    """
+
+    __slots__ = (
+        "added", "changed", "expunged", "held", "mailboxes", "refused", "removed", "renumbered", "revived",
+    )  # fmt: skip
 
     def __init__(self) -> None:
+        self.refused: dict[str, int] = {}
         self.added = self.changed = self.removed = self.expunged = self.held = self.revived = 0
         self.renumbered = self.mailboxes = 0
 
@@ -187,9 +195,17 @@ class Merge:
         origin: str,
         hold_all: bool = False,
         accept_approvals: bool = True,
+        additions: bool = False,
         now: int = 0,
     ) -> None:
+        """Prepare.
+
+        Args:
+            additions: The peer may only add; whatever else it wrote is answered (rules.additions).
+        """
         self.ledger, self.index, self.stage, self.claim = ledger, ledger.index, stage, claim
+        self.additions = additions
+        self.was_seen: Vector = {}
         self.ids = self.index.ids
         self.origin, self.limits, self.hold_all, self.now = origin, limits, hold_all, now
         self.accept_approvals = accept_approvals and not hold_all
@@ -215,13 +231,14 @@ class Merge:
     def commit(self) -> Outcome:
         """Merge all that is staged. Belongs in a transaction; durable when that ends."""
         index, claim = self.index, self.claim
-        was_seen = dict(index.vector)
+        self.was_seen = was_seen = dict(index.vector)
+        alive = {box.no for box in self.ledger.alive()} if self.additions else set()
         index.lamport = max(index.lamport, claim.lamport)
         first_new = index.value("SELECT coalesce(max(no), 0) FROM record")
         self.free = {box.no: box.uidnext for box in self.ledger.boxes.values()}
         validity = {box.no: box.validity for box in self.ledger.boxes.values()}
         for staged, box_id, regs, uidnext, whole in self.stage.boxes():
-            box = self._mailbox(box_id, regs, whole, was_seen)
+            box = self._mailbox(staged, box_id, regs, whole, was_seen)
             if box is None:
                 continue
             self.free.setdefault(box.no, 1)
@@ -239,7 +256,16 @@ class Merge:
         if self.index.meta.get("rebuilt"):
             self.index.meta["rebuilt"] = 0
         self._settle_uids(first_new)
+        if self.additions:
+            self._give_way(alive)
         self.ledger.settle_names()
+        if (
+            self.additions
+        ):  # what it says of others is not believed: neither what they wrote nor what they have
+            join(index.vector, {claim.sender: claim.vector.get(claim.sender, 0)})
+            index.acknowledge(claim.sender, claim.vector)
+            index.mark("member", (claim.sender,))
+            return self.outcome
         join(index.vector, claim.vector)
         for who, vector in (*claim.acks.items(), (claim.sender, claim.vector)):
             index.acknowledge(who, vector)
@@ -253,12 +279,12 @@ class Merge:
     # --- mailboxes
 
     def _mailbox(
-        self, box_id: bytes, theirs: Registers | None, whole: bool, was_seen: Vector
+        self, staged: int, box_id: bytes, theirs: Registers | None, whole: bool, was_seen: Vector
     ) -> Mailbox | None:
         ledger = self.ledger
         box = ledger.by_id.get(box_id)
         if box is None:
-            if theirs is None:
+            if theirs is None or (self.additions and not theirs[LIVE].value and not self._has_live(staged)):
                 return None
             box = ledger.insert_mailbox(box_id)
             ledger.take_mailbox(box, self._merged({}, theirs, whole, was_seen)[0])
@@ -296,7 +322,39 @@ class Merge:
             if a is None or won != a:
                 out[name] = won
                 changed = True
+        if changed and self.additions:
+            self._answer(mine, out)
         return out, changed
+
+    # --- a peer that may only add
+
+    def _answer(self, mine: Registers, merged: Registers) -> None:
+        """Write anew what the peer may not have written; what others wrote and it brought is stamped by us.
+
+        Its vector is not believed for others, so theirs would else come again with each session.
+        """
+        from mailkeep.rules.additions import answers, kind_of
+
+        for name, r in merged.items():
+            if r.replica not in (self.claim.sender, self.index.me) and not covers(self.was_seen, r):
+                merged[name] = r.restamped(self.index.stamp(), self.index.me)
+        for name, value in answers(mine, merged).items():
+            merged[name] = self.ledger.register(value)
+            kind = kind_of(name, VALIDITY in merged)
+            self.outcome.refused[kind] = self.outcome.refused.get(kind, 0) + 1
+
+    def _has_live(self, staged: int) -> bool:
+        found = self.ledger.execute("SELECT 1 FROM in_record WHERE box = ? AND live LIMIT 1", (staged,))
+        return found.fetchone() is not None
+
+    def _give_way(self, alive: set[int]) -> None:
+        """A mailbox that the peer brought, or brought back, does not take the name of one that was here."""
+        ledger = self.ledger
+        names = {ledger.boxes[no].name for no in alive}
+        for no in sorted(self.touched - alive):
+            box = ledger.boxes[no]
+            if box.alive and box.name in names:
+                ledger.set_mailbox(box, NAME, own_name(box.name, box.id))
 
     # --- records
 
@@ -333,8 +391,8 @@ class Merge:
                         Record(row[11:]), content_id, bool(live), uid, blob, bool(still), whole, was_seen
                     )
                     continue
-                if not live and known_to(decode(blob, False, uid), was_seen):
-                    continue  # a tombstone that was forgotten here
+                if not live and (self.additions or known_to(decode(blob, False, uid), was_seen)):
+                    continue  # of what was forgotten here, or was never here and is not this peer's to delete
                 if content is None:
                     content = fresh_contents.get(content_id)
                     if content is None:
@@ -342,8 +400,8 @@ class Merge:
                 elif live and self.spare and self._is_spare(content):
                     self.returning.add(content)
                 flags = flags_in(blob)
-                if whole:
-                    blob = encode(self._merged({}, decode(blob, bool(live), uid), True, was_seen)[0])
+                if whole or self.additions:
+                    blob = encode(self._merged({}, decode(blob, bool(live), uid), whole, was_seen)[0])
                 fresh.append(
                     (box.no, content, copy, live, uid, flags, blob, index.next_seq(), date, int(bool(live)))
                 )
