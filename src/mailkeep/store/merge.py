@@ -253,15 +253,13 @@ class Merge:
         self._guard()
         if self.returning:
             self._hold_returning(first_new)
-        if self.index.meta.get("rebuilt"):
+        if self.index.meta.get("rebuilt") and not self.additions:  # of such a peer nothing was learnt
             self.index.meta["rebuilt"] = 0
         self._settle_uids(first_new)
         if self.additions:
             self._give_way(alive)
         self.ledger.settle_names()
-        if (
-            self.additions
-        ):  # what it says of others is not believed: neither what they wrote nor what they have
+        if self.additions:  # what it says of others is not believed
             join(index.vector, {claim.sender: claim.vector.get(claim.sender, 0)})
             index.acknowledge(claim.sender, claim.vector)
             index.mark("member", (claim.sender,))
