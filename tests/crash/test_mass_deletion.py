@@ -519,6 +519,20 @@ def test_files_that_exchange_their_names_are_no_deletion(tmp_path: Path) -> None
     assert here.texts() == there.texts() == before
 
 
+def test_files_that_give_their_names_to_new_mail_are_no_deletion(tmp_path: Path) -> None:
+    here, there = Chain(tmp_path, 2).sides
+    before = there.texts()
+    at = here.path(b".Work", b"cur")
+    for number, name in enumerate(sorted(os.listdir(at))):
+        os.rename(os.path.join(at, name), os.path.join(at, b"other%d:2,S" % number))
+        here.deliver(b".Work", text(number, "new"), "S", name=name.partition(b":2,")[0])
+    settle(here, there)
+    assert held(here) == held(there) == []
+    assert here.texts() == there.texts()
+    assert set(before) < set(here.texts())
+    assert count(here) == TOTAL + COUNT
+
+
 def test_mail_that_was_edited_in_bulk_is_no_deletion(tmp_path: Path) -> None:
     here, there = Chain(tmp_path, 2).sides
     there.limits = NEVER_HELD
