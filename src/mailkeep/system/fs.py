@@ -335,27 +335,49 @@ def now_of(directory: bytes) -> int:
 def measure_granularity(directory: bytes) -> int:
     """How far apart, in nanoseconds, two changes must be to be sure of different time stamps.
 
-    Files are touched for some 40 ms without looking at them in between (looking makes newer kernels give
-    finer stamps); the largest step between the stamps is the tick of this file system's clock.
+    Files are made for some 40 ms, on a busy machine for as long as it takes to make some, without looking at
+    them in between: looking makes newer kernels give finer stamps.
     """
-    from itertools import pairwise
-
     probe = os.path.join(directory, b".tick")
-    stamps: list[int] = []
+    made: list[tuple[int, int]] = []
     names: list[bytes] = []
     end = time.monotonic_ns() + 40_000_000
-    while time.monotonic_ns() < end and len(names) < 400:
+    while len(names) < PROBES_MIN or (time.monotonic_ns() < end and len(names) < PROBES_MAX):
         name = b"%b.%d" % (probe, len(names))
+        before = time.monotonic_ns()
         os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        made.append((before, time.monotonic_ns()))
         names.append(name)
         time.sleep(0.0001)
+    stamps = []
     for name in names:
         stamps.append(os.lstat(name).st_mtime_ns)
         os.unlink(name)
-    steps = [b - a for a, b in pairwise(stamps) if b > a]
-    if not steps:
+    return tick_of(made, stamps)
+
+
+PROBES_MIN, PROBES_MAX = 20, 400
+
+
+def tick_of(made: list[tuple[int, int]], stamps: list[int]) -> int:
+    """The tick, in nanoseconds, of a clock that gave these stamps to files made one after the other.
+
+    From one stamp to the next there is the time between, and at most one tick more. A pause of the machine
+    lengthens both; so what counts is by how much a stamp ran ahead of that time.
+
+    Args:
+        made: When, by a fine clock: before and after each was made.
+    """
+    from itertools import pairwise
+
+    steps = [b - a for a, b in pairwise(stamps)]
+    between = [b[1] - a[0] for a, b in pairwise(made)]
+    jumps = sorted(step for step in steps if step > 0)
+    if not jumps:
         return 2_000_000_000  # a clock of whole seconds, or of two (FAT)
-    return max(steps)
+    ahead = max(step - time_between for step, time_between in zip(steps, between, strict=True))
+    # Where no stamp ever ran ahead the clock is fine, or each file took longer than a tick.
+    return ahead + min(between) if ahead > 0 else jumps[len(jumps) // 2]
 
 
 def explain(err: OSError, doing: str) -> StorageError | PermissionDenied:
