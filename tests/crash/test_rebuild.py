@@ -644,9 +644,12 @@ def test_a_rebuild_that_is_cut_off_at_any_step_is_completed_by_the_next(
         rebuild(a)
     meet(a, b, "it")
     assert a.shown() == b.shown() == before
-    total = len(steps.names)
-    assert total > 10
-    for step in range(total) if every else range(total % 9, total, 9):
+    names = steps.names
+    points = [
+        i for i, name in enumerate(names) if i < 2 or name != "mkdir" or names[i - 2 : i] != ["mkdir"] * 2
+    ]
+    assert len(points) > 10
+    for step in points if every else points[len(points) % 9 :: 9]:
         for after in (False, True):
             a, b = lost(tmp_path / f"{step}{after}", way)
             steps = Steps(step, Crash(), after=after)

@@ -524,6 +524,20 @@ def _selftest(build: _Builder) -> None:
 
 def _recovery(build: _Builder) -> None:
     p = build.verb(
+        "doctor",
+        "what is wrong with the set-up, and what to type",
+        "Look at configuration, Maildir, marker, index, state directory, disk, permissions, clock, backups, held\n"
+        "deletions and the way to each peer. Every finding says what it is, why it matters, and what to type.\n"
+        "Only reads, takes no lock, and begins no session; -v tells what is fine, too.",
+        "mailkeep.cli.doctor:doctor",
+        (
+            ("mailkeep doctor", "every store and its peers"),
+            ("mailkeep doctor --offline -v", "without contacting peers, and with all that is fine"),
+        ),
+        (0, 4),
+    )
+    p.add_argument("--offline", action="store_true", help="contact no peer")
+    p = build.verb(
         "backup",
         "back the index up, or list its backups",
         "Make a backup of the index now, beside those that runs make by themselves once a day, or list them.\n"

@@ -53,7 +53,7 @@ function _shtab_mailkeep_using
   test "$_shtab_mailkeep_cmdpath" = "$argv"
 end
 
-set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve status log verify holds approve reject check selftest backup rebuild config 'config show' 'config path' 'config names' completion
+set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve status log verify holds approve reject check selftest doctor backup rebuild config 'config show' 'config path' 'config names' completion
 set -g _shtab_mailkeep_opts_with_value --command --direction --encoding --exclude --from --include --last --layout --map --messages --path --peer --recover --remote-store --role --scratch --seed --state --store --time --wait
 
 complete -c mailkeep -e
@@ -199,6 +199,13 @@ complete -c mailkeep -n '_shtab_mailkeep_using selftest' -l time -x -d 'how long
 complete -c mailkeep -n '_shtab_mailkeep_using selftest' -l messages -x -d 'copy at most so many, the last of each mailbox, and 200 MiB (default: 1000)'
 complete -c mailkeep -n '_shtab_mailkeep_using selftest' -l scratch -xka "(__fish_complete_directories)" -d 'where to make the scratch directory (default: the state directory, or beside the Maildir when that is on another file system)'
 complete -c mailkeep -n '_shtab_mailkeep_using selftest; and test $_shtab_mailkeep_npos -eq 0' -ka "(__fish_complete_directories)" -d 'a Maildir whose mail is copied'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a doctor -d 'what is wrong with the set-up, and what to type'
+complete -c mailkeep -n '_shtab_mailkeep_using doctor' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using doctor' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using doctor' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using doctor' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using doctor' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
+complete -c mailkeep -n '_shtab_mailkeep_using doctor' -l offline -d 'contact no peer'
 complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a backup -d 'back the index up, or list its backups'
 complete -c mailkeep -n '_shtab_mailkeep_using backup' -s h -l help -d 'show this help message and exit'
 complete -c mailkeep -n '_shtab_mailkeep_using backup' -s q -l quiet -d 'say nothing unless something is wrong'
