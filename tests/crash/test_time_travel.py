@@ -74,6 +74,48 @@ def everywhere(a: Side, b: Side, c: Side) -> None:
 # --- yesterday's backup
 
 
+def uids(side: Side) -> dict[tuple[str, int, int], str]:
+    """What an IMAP client has in its cache: (mailbox, UIDVALIDITY, UID) -> content."""
+    store = side.open()
+    try:
+        return {
+            (box.name, box.validity, record.uid): store.vault.read(
+                store.ledger.content_id(record.content)
+            ).decode()
+            for box in store.ledger.alive()
+            for record in store.ledger.shown(box)
+        }
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("starts", ["restored", "other"])
+def test_a_side_from_yesterday_is_a_new_replica_and_gives_no_uid_a_second_meaning(
+    tmp_path: Path, starts: str
+) -> None:
+    a, b, c = three(tmp_path)
+    backup = remember(a)
+    a.deliver(b"", b"since then", "S")
+    everywhere(a, b, c)
+    seen = [uids(side) for side in (a, b, c)]
+    go_back(a, backup)
+    a.deliver(b"", b"today", "S")
+    store = a.open()
+    before = store.index.ids[store.index.me]
+    store.close()
+    if starts == "restored":
+        sync(a, b)
+    else:
+        sync(b, a)
+    everywhere(a, b, c)
+    for side, cached in zip((a, b, c), seen, strict=True):
+        for key, text in uids(side).items():
+            assert cached.get(key, text) == text, f"{side.name} shows another message as {key}"
+    store = a.open()
+    assert store.index.ids[store.index.me] != before
+    store.close()
+
+
 @pytest.mark.parametrize("starts", ["restored", "other"])
 @pytest.mark.parametrize("who", ["end", "middle"])
 def test_a_whole_side_from_yesterday_takes_everything_in_again(tmp_path: Path, who: str, starts: str) -> None:
