@@ -249,6 +249,17 @@ def test_log_lists_runs_of_a_peer(pair: Machine) -> None:
     assert "sync other: done" in pair.ok("log").out
 
 
+def test_a_timer_does_not_fill_the_log_while_deletions_wait(held: Machine) -> None:
+    before = held.run("log", "--json").json["runs"]
+    for _ in range(3):
+        assert held.run("sync").code == 5
+    runs = held.run("log", "--json").json["runs"]
+    assert len(runs) <= len(before) + 1
+    held.ok("reject")
+    held.ok("sync")
+    assert held.run("log", "--json").json["runs"][0]["exit"] == 0
+
+
 def test_holds_are_shown_with_their_messages(held: Machine) -> None:
     done = held.run("holds")
     assert done.code == 5, done

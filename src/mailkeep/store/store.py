@@ -423,8 +423,11 @@ class Store:
             raise fs.explain(err, "the marker could not be written") from err
 
     def end_run(self, verb: str, peer: str | None, status: int, counts: dict[str, int]) -> None:
-        """Note the run when it changed something or failed. Durable on return."""
-        if self.dry or (not self.bumped and status == EXIT_DONE):
+        """Note the run when it changed something, or failed as the last one did not. Durable on return.
+
+        A timer comes back each minute while deletions wait for a person: that is one line of the log.
+        """
+        if self.dry or (not self.bumped and (status == EXIT_DONE or self._is_said(verb, peer, status))):
             return
         if self.bumped:
             self.vault.syncer.sync()
@@ -437,6 +440,13 @@ class Store:
                 (self.began, clock.now(), verb, peer, status, packb(counts)),
             )
         self.bumped = False
+
+    def _is_said(self, verb: str, peer: str | None, status: int) -> bool:
+        """Whether the last run of this kind ended so too, and the log says it."""
+        last = self.index.execute(
+            "SELECT status FROM run WHERE verb = ? AND peer IS ? ORDER BY no DESC LIMIT 1", (verb, peer)
+        ).fetchone()
+        return last is not None and last[0] == status
 
 
 def refuse_mail_tree(state: bytes) -> None:
