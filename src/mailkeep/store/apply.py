@@ -36,6 +36,7 @@ BATCH = 2000
 """Files changed between two syncs; the crash test replays at most so many."""
 WORKERS_FROM = 500
 """New messages of one mailbox from which on it pays to fork: a fork costs some milliseconds."""
+PARTS = (b"tmp", b"new", b"cur")
 NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO))
 
 
@@ -80,6 +81,8 @@ class Apply:
         self.progress = progress
         self.report = Applied()
         self._names: dict[tuple[str, bytes | None, int], tuple[int, bytes]] = {}
+        self._placed: list[tuple[Mailbox, bytes]] = []
+        """Mailboxes whose directories are where they belong, and not yet known to be."""
         self._later: set[tuple[str, bytes | None, int]] = set()
         """Flags that cannot be shown yet, by the same keys: another program has the keywords locked."""
         self._locked: set[int] = set()
@@ -593,12 +596,18 @@ class Apply:
         self._finish_exchange()
         pending = [box for box in self.ledger.boxes.values() if box.todo or (box.problem and box.alive)]
         taken = {box.dir: box for box in self.ledger.boxes.values() if box.dir is not None}
+        vacated: set[bytes] = set()
         progress = True
         while pending and progress:
             progress = False
             for box in list(pending):
                 try:
                     wanted = self._place(box)
+                    if (
+                        wanted in vacated
+                    ):  # who lay there must be known to lie elsewhere, whatever a power cut leaves
+                        self._note_placed()
+                        vacated.clear()
                     if wanted is None or wanted == box.dir:
                         pass
                     elif wanted in taken:
@@ -622,12 +631,16 @@ class Apply:
                 pending.remove(box)
                 progress = True
                 if wanted is not None:
-                    if box.dir is not None:
+                    if box.dir is not None and box.dir != wanted:
                         taken.pop(box.dir, None)
+                        vacated.add(box.dir)
                     taken[wanted] = box
-                self._placed(box, wanted)
+                    self._placed.append((box, wanted))
             if not progress:
+                self._note_placed()
+                vacated.clear()
                 progress = self._exchange(pending, taken)
+        self._note_placed()
         for box in pending:
             self._wait(box, "another directory is in the way of its name")
 
@@ -661,7 +674,7 @@ class Apply:
     @property
     def _parts(self) -> tuple[bytes, ...]:
         """What moves with a mailbox, below its directory: in the nested layout its children stay where they are."""
-        return (b"",) if self.maildir.layout.kind == MAILDIRPP else (b"tmp", b"new", b"cur")
+        return (b"",) if self.maildir.layout.kind == MAILDIRPP else PARTS
 
     def _inode(self, path: bytes) -> int:
         return os.stat(path.rstrip(b"/"), dir_fd=self.maildir.fd, follow_symlinks=False).st_ino
@@ -678,6 +691,9 @@ class Apply:
             if self._inode(here) == inode:
                 fs.exchange(here.rstrip(b"/"), there.rstrip(b"/"), self.maildir.fd)
             done.append(self._inode(there) == inode)
+        self.vault.syncer.note(os.path.join(self.maildir.root, directory))
+        self.vault.syncer.note(os.path.join(self.maildir.root, other_directory))
+        self.vault.syncer.sync()
         with self.index.transaction():
             if all(done):
                 for box, where in (
@@ -687,13 +703,28 @@ class Apply:
                     box.dir, box.dirty = where, True
             self.index.meta["exchange"] = self.index.meta["structure"] = None
 
-    def _placed(self, box: Mailbox, wanted: bytes | None) -> None:
-        if wanted is None:
-            return  # its files are removed first
-        with self.index.transaction():
-            box.stamps = None if box.dir is None else box.stamps
-            box.dir, box.todo, box.problem, box.dirty = wanted, False, None, True
-            self.index.meta["structure"] = None
+    def _note_placed(self) -> None:
+        """Note where mailboxes lie, once that is durable: else a power cut would leave them where nobody looks."""
+        if any(box.dir != wanted for box, wanted in self._placed):
+            self._sync_directories([path for box, wanted in self._placed for path in (box.dir, wanted)])
+        if self._placed:
+            with self.index.transaction():
+                for box, wanted in self._placed:
+                    box.stamps = None if box.dir is None else box.stamps
+                    box.dir, box.todo, box.problem, box.dirty = wanted, False, None, True
+                self.index.meta["structure"] = None
+            self._placed.clear()
+
+    def _sync_directories(self, paths: list[bytes | None]) -> None:
+        """Make durable that these directories are there, or are not."""
+        for path in filter(None, paths):
+            parts = path.split(b"/")
+            for names in (
+                *(parts[:depth] for depth in range(1, len(parts) + 1)),
+                *([path, s] for s in PARTS),
+            ):
+                self.vault.syncer.note(os.path.join(self.maildir.root, *names))
+        self.vault.syncer.sync()
 
     def _wait(self, box: Mailbox, why: str) -> None:
         self.report.problems.append((box.name, why + "; the mailbox waits, its mail is in the vault"))
@@ -708,7 +739,7 @@ class Apply:
         for depth in range(1, len(parts) + 1):
             fs.make_directory(b"/".join(parts[:depth]), at)
         prefix = path + b"/" if path else b""
-        for sub in (b"tmp", b"new", b"cur"):  # cur last: it makes the directory a mailbox
+        for sub in PARTS:  # cur last: it makes the directory a mailbox
             fs.make_directory(prefix + sub, at)
         if path and self.maildir.layout.kind == MAILDIRPP:
             try:
@@ -729,7 +760,7 @@ class Apply:
         parts = target.split(b"/")
         for depth in range(1, len(parts) + 1):
             fs.make_directory(b"/".join(parts[:depth]), at)
-        for sub in (b"tmp", b"new", b"cur"):
+        for sub in PARTS:
             try:
                 with (
                     fs.Parent(os.path.join(source, sub), at) as (source_fd, name),
@@ -745,9 +776,10 @@ class Apply:
 
     def _remove_directories(self) -> None:
         """Take away the directories of deleted mailboxes, whole, into the state directory, if no mail is in them."""
+        gone: list[Mailbox] = []
         for box in [b for b in self.ledger.boxes.values() if b.todo]:
             if box.dir is None or box.dir == b"":
-                self._unplaced(box, box.dir)
+                gone.append(box)
                 continue
             if self._place(box) is not None:
                 continue
@@ -760,12 +792,15 @@ class Apply:
             if kept:
                 self._wait(box, kept)
             else:
-                self._unplaced(box, None)
-
-    def _unplaced(self, box: Mailbox, directory: bytes | None) -> None:
-        with self.index.transaction():
-            box.dir, box.stamps, box.todo, box.dirty = directory, None, False, True
-            self.index.meta["structure"] = None
+                gone.append(box)
+        if any(box.dir for box in gone):
+            self._sync_directories([box.dir for box in gone])
+        if gone:
+            with self.index.transaction():
+                for box in gone:
+                    box.dir = None if box.dir else box.dir  # b"": the root stays a mailbox's directory
+                    box.stamps, box.todo, box.dirty = None, False, True
+                self.index.meta["structure"] = None
 
     def _take_away(self, path: bytes, box: Mailbox) -> str | None:
         self.maildir.close_directories()
@@ -782,6 +817,7 @@ class Apply:
             fd = fs.open_directory(removed)
             try:
                 fs.rename_noreplace(path, aside, self.maildir.fd, fd)
+                self.vault.syncer.note(os.path.join(removed, aside))
                 for sub in SUBS[1:]:
                     if os.listdir(os.path.join(removed, aside, sub)):  # delivered between look and rename
                         fs.rename_noreplace(aside, path, fd, self.maildir.fd)
@@ -790,7 +826,7 @@ class Apply:
                 os.close(fd)
             return None
         removed_here = []
-        for sub in (b"tmp", b"new", b"cur"):
+        for sub in PARTS:
             try:
                 _rmdir(os.path.join(path, sub), self.maildir.fd)
                 removed_here.append(sub)

@@ -13,7 +13,7 @@ import os
 
 from msgpack import packb, unpackb
 
-from mailkeep.domain.errors import EXIT_DONE, UsageError, printable
+from mailkeep.domain.errors import EXIT_DONE, DataError, UsageError, printable
 from mailkeep.rules.guard import Limits
 from mailkeep.store import marker
 from mailkeep.store.gate import INDEX, LOCK, take_lock
@@ -255,7 +255,14 @@ class Store:
         if self.index.meta.get("rehearsal"):
             assert self.dry, "what was made for a dry run serves for nothing else"
             return
-        found = marker.read(self.maildir.fd, self.root)
+        pending = bool(self.index.meta.get("marker_pending"))
+        try:
+            found = marker.read(self.maildir.fd, self.root)
+        except DataError:
+            if not pending:
+                raise
+            # A power cut kept the name that the last run gave it, and not its bytes: they were not synced yet.
+            found = self.id, self.index.meta["generation"] - 1
         if (
             found is None
             and not self.index.meta["generation"]
@@ -273,7 +280,7 @@ class Store:
         if generation == ours:
             self._confirm_marker()
             return
-        if generation == ours - 1 and self.index.meta.get("marker_pending"):
+        if generation == ours - 1 and pending:
             self._write_marker()
             self._confirm_marker()
             return
