@@ -65,6 +65,11 @@ class Fault:
         return f"{self.kind}: " + (", ".join(text for text in how if text) or "undisturbed")
 
     @property
+    def reads(self) -> bool:
+        """Whether reading fails, and with it, maybe, the reading of Python's own files: no error of ours then."""
+        return any(READS in word for word in self.strace)
+
+    @property
     def kills(self) -> bool:
         """Whether somebody is killed by it, if it strikes."""
         return self.kind.startswith("kill")

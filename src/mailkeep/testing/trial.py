@@ -303,7 +303,7 @@ class Trial:
         result = self.run(near, fault, random)
         if result.status != EXIT_DONE:
             self.struck[fault.kind] += 1
-        if not (fault.kills and result.status is not None and result.status < 0):
+        if not (fault.reads or (fault.kills and result.status is not None and result.status < 0)):
             self.findings += judge.ending(result.status, result.err)
         self.findings += judge.half_done(self.life, self.vaults)
         if not fault.busy and not fault.second:
