@@ -85,6 +85,20 @@ def test_a_replica_that_was_given_up_is_refused_and_returns_as_a_new_one_with_al
         ring.ok("verify", "--store", name)
 
 
+def test_a_store_that_never_met_it_hears_of_it_though_nothing_else_is_to_be_said(pair: Machine) -> None:
+    pair.ok("init", "--store", "third", "--create", pair.home / "Third")
+    pair.ok("peer", "add", "--store", "other", "third", pair.home / "Third")
+    for name in ("other", "mail", "other", "mail"):
+        pair.ok("sync", "--store", name)
+    lost = own(pair, "third")
+    assert replicas(pair, "mail")[lost]["standing"] == "member"
+    assert pair.ok("sync", "--store", "mail", "--json").json["peers"][0]["same"]
+    pair.ok("peer", "forget", "--store", "other", "third")
+    pair.ok("sync", "--store", "mail")
+    assert replicas(pair, "mail")[lost]["standing"] == "given up"
+    assert pair.ok("sync", "--store", "mail", "--json").json["peers"][0]["same"]
+
+
 def test_a_replica_is_named_by_the_beginning_of_its_id(ring: Machine) -> None:
     lost = own(ring, "third")
     assert f"replica {lost}: member" in ring.ok("peer", "list", "--store", "mail", "-v").out

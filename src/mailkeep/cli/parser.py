@@ -295,7 +295,8 @@ def _peer(build: _Builder) -> None:
         "Wait for a replica no longer: what was deleted is remembered until every known replica has heard of it.\n"
         "Use it when a machine is gone for good, or its store was made anew. Stores that never met it hear\n"
         "of it by their next sessions; to those that did, say it too. Should it turn up all the same, it is\n"
-        "refused; mailkeep init --adopt there makes it a new replica, which loses nothing. No mail changes, and the configuration stays (see mailkeep peer remove).",
+        "refused; mailkeep init --adopt there makes it a new replica, which loses nothing. No mail changes,\n"
+        "and the configuration stays (see mailkeep peer remove).",
         "mailkeep.cli.peer:forget",
         (
             ("mailkeep peer forget laptop", "the replica that last answered as this peer"),

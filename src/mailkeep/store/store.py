@@ -317,7 +317,8 @@ class Store:
     def give_up(self, replica: int) -> None:
         """Wait for a replica no longer: no tombstone is kept until it has heard of it, no session takes it back.
 
-        Each store decides that for itself: what a peer says of others counts for nothing. Durable on return.
+        Stores that never met it hear of it by their next session; to those that did, a person says it. Durable on
+        return.
 
         Args:
             replica: Its number, another one than this store's own.
@@ -325,6 +326,7 @@ class Store:
         assert replica != self.index.me, "a store cannot give itself up"
         with self.index.transaction():
             self.index.mark("forgotten", [replica])
+            self.index.stamp()  # without a write, both sides of the next session would have nothing to say
 
     def become_new(self) -> None:
         """Take a new replica id: this store went back in time, or is a copy. Belongs in a transaction.
