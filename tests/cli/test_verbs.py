@@ -486,6 +486,35 @@ def test_verify_repairs_a_lost_object_and_asks_a_peer_for_what_nothing_here_has(
     assert len(list((pair.state() / "damaged").iterdir())) == 1
 
 
+@pytest.mark.parametrize("direction", ["both", "archive", "push"])
+def test_a_far_end_that_was_rebuilt_knows_renamed_mailboxes_again(pair: Machine, direction: str) -> None:
+    for name in ("One", "Two"):
+        mailbox(pair.home / f"Maildir/.{name}", message(40 if name == "One" else 41))
+    pair.ok("sync")
+    (pair.home / "Maildir/.One").rename(pair.home / "Maildir/.Three")
+    pair.ok("sync")
+    (pair.home / "Maildir/.Two").rename(pair.home / "Maildir/.One")
+    pair.ok("sync")
+    before = sorted(str(p.relative_to(pair.home / "Other")) for p in (pair.home / "Other").glob("*/cur"))
+    head = "[stores.mail.peers.other]\n"
+    pair.config.write_text(pair.config.read_text().replace(head, f'{head}direction = "{direction}"\n', 1))
+    (pair.state("other") / "index.db").unlink()
+    done = pair.ok("rebuild", "--store", "other", "--from-mail", "--json").json
+    assert (done["way"], done["messages"], done["spare"]) == ("mail", 5, 0)
+    assert pair.ok("rebuild", "--store", "other", "--json").json["way"] == "none"
+    table = pair.ok("sync", "--json").json["peers"][0]
+    assert not table["same"]
+    assert "again" not in table
+    assert (
+        sorted(str(p.relative_to(pair.home / "Other")) for p in (pair.home / "Other").glob("*/cur")) == before
+    )
+    assert len(list((pair.home / "Other").rglob("cur/*"))) == 5
+    assert len(list((pair.home / "Maildir").rglob("cur/*"))) == 5
+    pair.ok("sync")
+    pair.ok("verify", "--store", "other")
+    pair.ok("verify")
+
+
 def test_backups_are_made_once_a_day_and_when_asked(pair: Machine) -> None:
     def made(*words: str) -> list[Any]:
         out: list[Any] = pair.ok("backup", "--list", "--check", "--json", *words).json["backups"]

@@ -602,9 +602,23 @@ def test_an_older_wal_of_the_same_store_does_no_harm(pair: tuple[Side, Side], st
     assert a.shown() == b.shown() == before
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_damaged_index_is_told_or_does_no_harm(tmp_path: Path, seed: int) -> None:
     soil(tmp_path, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_many_damaged_indexes_are_told_or_do_no_harm(tmp_path: Path) -> None:
+    """DAMAGE_SEED=1234 DAMAGE_RUNS=1 says it again."""
+    first = int(os.environ.get("DAMAGE_SEED", random.SystemRandom().randrange(1 << 30)))
+    runs = int(os.environ.get("DAMAGE_RUNS", "500"))
+    print(f"damage: seeds {first} to {first + runs - 1}")
+    for seed in range(first, first + runs):
+        base = tmp_path / str(seed)
+        base.mkdir()
+        soil(base, seed)
+        shutil.rmtree(base)
 
 
 # --- cut off
@@ -629,6 +643,7 @@ def lost(base: Path, way: str) -> tuple[Side, Side]:
 
 
 @pytest.mark.crash
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("way", ["from mail", "from a backup"])
 def test_a_rebuild_that_is_cut_off_at_any_step_is_completed_by_the_next(
     tmp_path: Path, way: str, request: pytest.FixtureRequest, monkeypatch: MonkeyPatch

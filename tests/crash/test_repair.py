@@ -58,6 +58,11 @@ def object_of(side: Side, text: bytes) -> bytes:
     raise AssertionError(text)
 
 
+def read(path: bytes) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
 def file_of(side: Side, text: bytes) -> bytes:
     for path in side.files():
         with open(side.path(path), "rb") as file:
@@ -228,6 +233,53 @@ def test_what_file_and_object_have_lost_comes_from_a_peer(pair: tuple[Side, Side
     assert a.shown() == b.shown() == before
 
 
+def test_flags_of_a_damaged_message_change_before_it_is_whole_again(pair: tuple[Side, Side]) -> None:
+    a, b = pair
+    there = object_of(a, b"message 3")
+    rot(a, file_of(a, b"message 3"))
+    if os.stat(there).st_nlink == 1:
+        os.unlink(there)
+    repair(a)
+    damaged = next(a.path(p) for p in a.files() if b"\x00ROT" in read(a.path(p)))
+    for path, letter in ((file_of(b, b"message 3"), b"F"), (damaged, b"R")):
+        os.rename(path, path + letter)
+    settle(b, a)
+    assert a.shown() == b.shown()
+    assert ("", "FRS", "message 3") in [
+        (where, "".join(sorted(flags)), text) for where, flags, text in a.shown()
+    ]
+    is_whole(a, b)
+
+
+@pytest.mark.parametrize("starts", ["it", "the other"])
+@pytest.mark.parametrize("what", ["missing", "damaged", "truncated"])
+def test_a_session_with_a_spoilt_vault_deletes_nothing(
+    pair: tuple[Side, Side], what: str, starts: str
+) -> None:
+    a, b = pair
+    for text in (b"new 1", b"new 2"):
+        a.deliver(b"", text, "S")
+    a.scan()
+    before, there = a.shown(), b.shown()
+    for text in (b"message 0", b"message 1", b"new 1", b"new 2"):
+        split_up(a, text)
+        path = object_of(a, text)
+        os.chmod(path, 0o600)
+        if what == "missing":
+            os.unlink(path)
+        else:
+            with open(path, "r+b") as file:
+                file.truncate(3) if what == "truncated" else file.write(b"\x00")
+    for _ in range(3):
+        sync(*((a, b) if starts == "it" else (b, a)))
+        assert a.shown() == before
+        assert set(b.shown()) >= set(there)
+    repair(a)
+    settle(a, b)
+    assert a.shown() == b.shown() == before
+    is_whole(a, b)
+
+
 def test_a_content_that_only_a_tombstone_has_is_reported_as_lost(pair: tuple[Side, Side]) -> None:
     a, b = pair
     there = object_of(a, b"message 3")
@@ -384,6 +436,7 @@ def steps_of(base: Path) -> int:
 
 
 @pytest.mark.crash
+@pytest.mark.timeout(1800)
 def test_a_repair_that_is_cut_off_at_any_step_is_completed_by_the_next(tmp_path: Path, every: bool) -> None:
     total = steps_of(tmp_path / "whole")
     assert total > 15

@@ -165,12 +165,13 @@ class Responder(Endpoint):
         first = {}
         if (
             index.meta.get("rebuilt")
-            and self.direction in (BOTH, ARCHIVE)
+            and self.direction in (BOTH, ARCHIVE, PUSH)
             and self.role == FULL
             and not self.dry
         ):
             # Which mailboxes were renamed, and what was removed, only the peer knows: its word comes first.
-            self.direction, self.learns, first = PUSH, True, {"first": PUSH}
+            self.learns, first = True, {} if self.direction == PUSH else {"first": PUSH}
+            self.direction = PUSH
         with index.transaction():
             self.number_replicas(message)
             index.mark("member", [self.peer])

@@ -244,8 +244,7 @@ class Apply:
                         self.report.waiting += 1
                     elif self._replace(record, box, content_id, size):
                         self.report.linked += 1
-                if not todo:
-                    self._rename(record, box)
+                self._rename(record, box)
             if flags in self._later and not todo:
                 todo = 1
         except _Waits as err:

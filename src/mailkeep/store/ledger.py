@@ -479,7 +479,7 @@ class Ledger:
             box.count += live - record.live
             box.dirty = True
         if live != record.live or flags != record.flags:
-            record.todo = 1
+            record.todo = REPLACE if live and record.todo == REPLACE else 1
             if live and not record.live:
                 record.hold = None
                 if not box.live and box.dir is None:
