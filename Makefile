@@ -23,7 +23,7 @@ SOURCES := $(wildcard src tests tools demo spec)
 # Another project's modules must not get into ours.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE VIRTUAL_ENV
 
-.PHONY: help test check lint format unit crash soak mutants bench demo docs constraints install packages clean distclean
+.PHONY: help test check lint format unit crash soak fuzz mutants bench demo docs constraints install packages clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ crash: packages install ## Every step and system call killed and failed, on both
 	@HYPOTHESIS_PROFILE=deep $(PYTEST) -m crash --timeout 3600 $(ARGS)
 	@$(SELFTEST) --time 2m
 
+fuzz: .venv/.fuzz ## Parsers on bytes that atheris draws, guided by coverage: make fuzz ARGS='--seconds 600 wire'
+	@.venv/bin/python tests/fuzz/run.py $(ARGS)
+
 soak: packages install ## Random kills and faults on real runs for TIME (10m), then random histories of every machine
 	@$(SELFTEST) --time $(TIME)
 	@HYPOTHESIS_PROFILE=deep $(PYTEST) -m 'soak and not crash' --timeout 7200 $(ARGS)
@@ -80,6 +83,9 @@ packages:
 
 .venv/.dev: pyproject.toml constraints.txt tools/setup
 	@tools/setup venv dev
+
+.venv/.fuzz: pyproject.toml constraints.txt tools/setup
+	@tools/setup venv fuzz
 
 .venv/.run: pyproject.toml constraints.txt tools/setup
 	@tools/setup venv run

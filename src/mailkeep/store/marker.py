@@ -17,7 +17,26 @@ NAME = b"..mailkeep"
 SIZES = 60
 """Markers of so many generations in a row have sizes of their own. A copying program may look at size and whole
 seconds alone (rsync does), and would leave a newer marker in its place when it restores a backup of that second."""
+STORE_ID_BYTES = 16
+GENERATION_MAX = 1 << 52
+"""More than any number of runs; the index has to hold it."""
 _HEAD = b"mailkeep store marker 1: do not edit, copy or remove\n"
+
+
+def parse(data: bytes) -> tuple[bytes, int]:
+    """(store id, generation) from a marker's bytes.
+
+    Raises:
+        ValueError: They are not what `write` writes.
+    """
+    head, _, rest = data.partition(b"\n")
+    words = rest.split()
+    if head + b"\n" != _HEAD or len(words) != 2 or not words[1].isdigit():
+        raise ValueError("not a marker")
+    store, generation = bytes.fromhex(words[0].decode()), int(words[1])
+    if len(store) != STORE_ID_BYTES or generation > GENERATION_MAX:
+        raise ValueError("a marker of no store")
+    return store, generation
 
 
 def read(root_fd: int, root: bytes) -> tuple[bytes, int] | None:
@@ -35,11 +54,7 @@ def read(root_fd: int, root: bytes) -> tuple[bytes, int] | None:
     finally:
         os.close(fd)
     try:
-        head, _, rest = data.partition(b"\n")
-        store, generation = rest.split()
-        if head + b"\n" != _HEAD:
-            raise ValueError
-        return bytes.fromhex(store.decode()), int(generation)
+        return parse(data)
     except ValueError:
         raise DataError(
             f"the marker {printable(os.path.join(root, NAME))} cannot be read",
