@@ -83,7 +83,7 @@ def every(request: pytest.FixtureRequest) -> bool:
     return os.environ.get("HYPOTHESIS_PROFILE") == "deep" or request.config.getoption("-m") == "crash"
 
 
-@pytest.mark.parametrize("sides", ["same", "both"])
+@pytest.mark.parametrize("sides", ["both", pytest.param("same", marks=pytest.mark.soak)])
 def test_two_runs_started_at_any_moment(tmp_path: Path, sides: str, request: pytest.FixtureRequest) -> None:
     """The second starts while the first is anywhere between its start and its end."""
     one, two = machines(tmp_path, "ab")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from _pytest.monkeypatch import MonkeyPatch
 
+pytestmark = pytest.mark.crash
+
 YEAR = 365 * 86_400
 NEVER_HELD = Limits(count=1 << 40, mailbox_share=2, store_share=2)
 
@@ -244,8 +246,14 @@ def test_a_store_copied_to_a_second_machine_becomes_another_replica(tmp_path: Pa
 # --- clocks
 
 
-@pytest.mark.parametrize("years", [-40, -3, 3, 60, 150])
-@pytest.mark.parametrize("who", ["a", "b"])
+@pytest.mark.parametrize(
+    ("years", "who"),
+    [
+        (-40, "a"),
+        (60, "b"),
+        *(pytest.param(y, w, marks=pytest.mark.soak) for y in (-3, 3, 150) for w in ("a", "b")),
+    ],
+)
 def test_a_clock_that_is_years_off(tmp_path: Path, monkeypatch: MonkeyPatch, years: int, who: str) -> None:
     """Clocks only date mail and runs: what is newer is told by ranks."""
     now = clock.now
