@@ -101,6 +101,10 @@ def parse_location(text: str) -> PeerUrl | None:
         raise ValueError(f'"{text}" has a path with control characters')
     if path and not path.strip("/"):
         raise ValueError(f'"{text}" names the root directory over there, which is no Maildir')
+    if path == "/~" or path.startswith("/~/"):
+        path = (
+            "/." + path
+        )  # a directory called "~" in the root: in a URL, what follows the host as "/~" is the home directory
     # Relative to the home directory over there, as with scp.
     home_relative = path and path != "~" and not path.startswith(("/", "~/"))
     return PeerUrl(user, host, 0, "~/" + path if home_relative else path or "~")

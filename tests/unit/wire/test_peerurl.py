@@ -91,3 +91,13 @@ def test_what_gets_through_is_no_option_and_no_shell_syntax(text: str) -> None:
             assert not url.user.startswith("-")
             assert " " not in url.host + url.user
             assert parse_peer_url(str(url)) == url
+
+
+@pytest.mark.parametrize("text", ["server:/~/mail", "server:/~", "me@server:/~/a b"])
+def test_a_directory_called_tilde_in_the_root_is_not_the_home_directory_once_it_is_written_as_a_url(
+    text: str,
+) -> None:
+    url = parse_location(text)
+    assert url is not None
+    assert url.path.startswith("/./~")
+    assert parse_peer_url(str(url)) == url
