@@ -542,7 +542,7 @@ class Scan:
             if st.st_size >= SIZE_MAX:
                 self.maildir.report(
                     os.path.join(box.dir, SUBS[sub], name),
-                    "is larger than 4 GiB: it was not taken in, and stays here alone",
+                    "is 4 GiB or larger: it was not taken in, and stays here alone",
                 )
                 return
             found = Found(box, sub, base, info, st, record)
