@@ -67,11 +67,12 @@ class Buckets:
     def marks(self, prefix: bytes) -> bytes:
         """Marks of the 256 children of a bucket, b'' or one byte, BUCKET_SUM_BYTES each."""
         sums = [0] * FANOUT
-        for at, total in self._sums.items():
-            if not prefix:
+        if prefix:
+            first = prefix[0] * FANOUT
+            sums = [self._sums.get(at, 0) for at in range(first, first + FANOUT)]
+        else:
+            for at, total in self._sums.items():
                 sums[at // FANOUT] += total
-            elif at // FANOUT == prefix[0]:
-                sums[at % FANOUT] = total
         return b"".join(_mark(total % MODULUS) for total in sums)
 
 
