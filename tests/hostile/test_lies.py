@@ -474,9 +474,15 @@ def poison(side: Side, **boxes: Any) -> None:
     assert attack.error is None, attack.error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("uidnext", "uid"),
-    [(UID_MAX + 1, None), (UID_RESET - 1, UID_HIGH), (UID_HIGH + 5, UID_MAX), (UID_HIGH - 1, UID_MAX)],
+    [
+        (UID_MAX + 1, None),
+        (UID_RESET - 1, UID_HIGH),
+        pytest.param(UID_HIGH + 5, UID_MAX, marks=pytest.mark.soak),
+        pytest.param(UID_HIGH - 1, UID_MAX, marks=pytest.mark.soak),
+    ],
 )
 def test_uids_that_a_peer_used_up_are_begun_anew_everywhere(
     tmp_path: Path, uidnext: int, uid: int | None
