@@ -99,7 +99,7 @@ class Index:
             StorageError: It is missing, damaged, or of another version.
         """
         _check_head(path)
-        opened_last[:] = [path]
+        opened_last[:] = [path, *(other for other in opened_last[:1] if other != path)]
         try:
             replayed = doubt and _size(path + "-wal") > 0
             connection = _connect(path, apsw.SQLITE_OPEN_READWRITE)
@@ -409,7 +409,7 @@ _NONSENSE = (AssertionError, AttributeError, IndexError, KeyError, TypeError, Va
 """What reading a row raises that nobody wrote. In sound rows it is a bug of ours."""
 
 opened_last: list[str] = []
-"""The path of the index that this process opened last, for `explain`."""
+"""Paths of the indexes that this process opened last, at most two, for `explain`."""
 
 HEAD_BYTES = 100
 """Of an SQLite database (sqlite.org/fileformat.html, the database header)."""
@@ -432,13 +432,15 @@ def explain(err: BaseException) -> StorageError | None:
     """
     if not opened_last or isinstance(err, StorageError):
         return None
-    path = opened_last[0]
-    if isinstance(err, apsw.CorruptError | apsw.NotADBError):
-        return damaged(path, str(err))
     if not isinstance(err, (apsw.Error, *_NONSENSE)):
         return None
-    why = unsound(path)
-    return damaged(path, why) if why else None
+    for path in opened_last:
+        why = unsound(path)
+        if why:
+            return damaged(path, why)
+    if isinstance(err, apsw.CorruptError | apsw.NotADBError):
+        return damaged(opened_last[0], str(err))
+    return None
 
 
 def unsound(path: str) -> str:
