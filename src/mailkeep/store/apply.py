@@ -709,10 +709,19 @@ class Apply:
         if self._placed:
             with self.index.transaction():
                 for box, wanted in self._placed:
-                    box.stamps = None if box.dir is None else box.stamps
+                    if box.dir is None:
+                        box.stamps = self._inodes(wanted)
                     box.dir, box.todo, box.problem, box.dirty = wanted, False, None, True
                 self.index.meta["structure"] = None
             self._placed.clear()
+
+    def _inodes(self, directory: bytes) -> bytes | None:
+        """What a mailbox that was never listed is known by when it is renamed."""
+        try:
+            known: bytes = packb([[stamp[0], 0, 0] for stamp in self.maildir.stamps(directory)])
+        except OSError:
+            return None  # gone already
+        return known
 
     def _sync_directories(self, paths: list[bytes | None]) -> None:
         """Make durable that these directories are there, or are not."""

@@ -1112,9 +1112,9 @@ class Scan:
         """Remember how directories were at a listing that can be relied on; others are listed again."""
         for no, stamps in self.stamps.items():
             box = self.ledger.boxes[no]
-            value = packb(stamps) if no in self.trusted and no not in waiting else None
-            if value is None and box.stamps is not None and unpackb(box.stamps)[1][0] == stamps[1][0]:
-                value = packb([[s[0], 0, 0] for s in stamps])  # the inode stays, to recognise a rename
+            if no not in self.trusted or no in waiting:
+                stamps = [[inode, 0, 0] for inode, *_ in stamps]  # enough to recognise a rename
+            value = packb(stamps)
             if value != box.stamps:
                 box.stamps, box.dirty = value, True
 
