@@ -494,14 +494,16 @@ class Apply:
         assert box.dir is not None
         assert record.base is not None
         name = record.base + (record.info or b"")
+        trash, aside = self._aside(record, box, content_id)
         directory = self.maildir.open(box.dir, SUBS[record.sub])
-        trash = self._trash_fd()
-        aside = b"%d.%b" % (record.no, content_id.hex().encode())
         try:
             fs.rename_noreplace(name, aside, directory, trash)
         except FileNotFoundError:
-            record.sub, record.base, record.info, record.ino = NO_FILE, None, None, None
-            return  # gone already: by a crash after this step, or by another program
+            if not (self.replay and _exists(aside, trash)):
+                record.sub, record.base, record.info, record.ino = NO_FILE, None, None, None
+                return  # gone already: by a crash after this step, or by another program
+        except FileExistsError:
+            raise _Waits("what a crash left in tmp stands in the way of a removal; it was left") from None
         st = os.stat(aside, dir_fd=trash, follow_symlinks=False)
         there = self.vault.stat(content_id)
         ours = st.st_ino == record.ino and there is not None and there.st_size == size
@@ -514,6 +516,19 @@ class Apply:
             raise _Waits("a message to be removed is another file by now; it was left")
         fs.unlink(aside, dir_fd=trash)
         record.sub, record.base, record.info, record.ino = NO_FILE, None, None, None
+
+    def _aside(self, record: Record, box: Mailbox, content_id: bytes) -> tuple[int, bytes]:
+        """(directory, name) under which a file is looked at before it is dropped.
+
+        In the state directory; where that is on another file system, in the mailbox's tmp/, which no program
+        reads as mail.
+        """
+        assert box.dir is not None
+        name = b"%d.%b" % (record.no, content_id.hex().encode())
+        trash = self._trash_fd()
+        if os.fstat(trash).st_dev == os.fstat(self.maildir.fd).st_dev:
+            return trash, name
+        return self.maildir.open(box.dir, b"tmp"), b"mailkeep." + name
 
     def _trash_fd(self) -> int:
         if not hasattr(self, "_trash"):
