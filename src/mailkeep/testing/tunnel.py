@@ -71,4 +71,7 @@ def _write(fd: int, data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as err:  # it suffers with the end that started it: too few descriptors are no finding
+        sys.exit(f"the tunnel: {err.strerror}")
