@@ -95,6 +95,14 @@ class Side:
                 ]
         return sorted(out)
 
+    def path_of(self, text: str) -> bytes:
+        """Where the message of this text lies."""
+        for path in self.files():
+            with open(self.path(path), "rb") as file:
+                if file.read() == text.encode():
+                    return self.path(path)
+        raise AssertionError(f"{self.name} does not have {text}")
+
     def shown(self) -> list[tuple[str, str, str]]:
         """(directory, flags, content) of every message that a mail program shows."""
         out = []
@@ -135,6 +143,9 @@ class Side:
                     directory,
                     os.listdir(path),
                 )
+            for at, _, names in os.walk(self.root):
+                left = [name for name in names if name.startswith(b"mailkeep.")]
+                assert os.path.basename(at) != b"tmp" or not left, f"{self.name}: {left} in tmp"
             for box in store.ledger.boxes.values():
                 rows = list(store.ledger.records("mailbox = ? AND live", (box.no,)))
                 assert box.count == len(rows)

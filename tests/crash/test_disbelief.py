@@ -7,15 +7,18 @@ from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from crash.kit import Side, settle
+import pytest
+
+from crash.kit import Crash, Side, settle
 from mailkeep.store import scan, vault
 from mailkeep.store.maildir import Maildir
+from mailkeep.system import fs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import pytest
+    from mailkeep.store.store import Store
 
 
 def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,15 +175,21 @@ def test_a_message_completed_after_it_was_seen_is_looked_at_again(
     assert b.texts() == ["the beginning and the end"]
 
 
-def test_a_file_that_took_the_place_of_the_one_to_be_removed_stays(tmp_path: Path) -> None:
-    side, (first, _) = side_with(tmp_path, b"one", b"two")
+def deleting(side: Side, path: bytes) -> Store:
+    """The store, open, of which a peer has deleted this message: the file has yet to go."""
     store = side.open()
     store.scan()
     with store.index.transaction():
-        record = next(store.ledger.records("ino = ?", (os.stat(first).st_ino,)))
+        record = next(store.ledger.records("base = ?", (os.path.basename(path).partition(b":")[0],)))
         store.ledger.remove(record)
         record.todo = 1
         store.ledger.set_file(record)
+    return store
+
+
+def test_a_file_that_took_the_place_of_the_one_to_be_removed_stays(tmp_path: Path) -> None:
+    side, (first, _) = side_with(tmp_path, b"one", b"two")
+    store = deleting(side, first)
     os.unlink(first)
     with open(first, "xb") as file:
         file.write(b"new")  # of the same name and size, as a program does that rewrites by rename
@@ -192,3 +201,33 @@ def test_a_file_that_took_the_place_of_the_one_to_be_removed_stays(tmp_path: Pat
     side.scan()
     side.scan()
     assert side.texts() == ["new", "two"]
+
+
+def test_a_removal_that_was_cut_off_leaves_nothing_in_tmp_and_takes_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without links the file is looked at in tmp/: the machine stops between that and the drop."""
+    without_links(monkeypatch)
+    for changed in (False, True):
+        base = tmp_path / str(changed)
+        base.mkdir()
+        side, (first, _) = side_with(base, b"one", b"two")
+        store = deleting(side, first)
+
+        def stop(path: bytes, *, dir_fd: int | None = None) -> None:
+            raise Crash
+
+        with monkeypatch.context() as patch:
+            patch.setattr(fs, "unlink", stop)
+            with pytest.raises(Crash):
+                store.apply()
+        store.close()
+        left = os.listdir(side.path(b"tmp"))
+        assert len(left) == 1
+        if changed:  # a person, or a program, has put another there meanwhile
+            with open(side.path(b"tmp", left[0]), "r+b") as file:
+                file.write(b"new")
+        side.open().close()  # replays
+        assert not os.listdir(side.path(b"tmp"))
+        assert os.path.exists(first) == changed
+        assert "one" in side.kept()

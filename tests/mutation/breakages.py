@@ -72,6 +72,13 @@ BREAKAGES = (
         "tests/crash/test_disbelief.py::test_a_file_that_took_the_place_of_the_one_to_be_removed_stays",
     ),
     Breakage(
+        "what a crash left of a removal is forgotten",
+        "store/apply.py",
+        "            if not (self.replay and _exists(aside, trash)):\n",
+        "            if True:\n",
+        "tests/crash/test_disbelief.py::test_a_removal_that_was_cut_off_leaves_nothing_in_tmp_and_takes_no_other_file",
+    ),
+    Breakage(
         "a rename overwrites",
         "system/fs.py",
         "target_fd, target, RENAME_NOREPLACE) == 0",

@@ -270,7 +270,7 @@ def _state(place: Place, subject: str) -> Iterator[Finding]:
     ):
         yield Finding(
             NOTE, subject, f"Maildir and state directory {shown} lie on different file systems",
-            "the vault cannot share files with the Maildir: mail takes twice its size, and a removed file cannot be moved aside at once",
+            "the vault cannot share files with the Maildir: mail takes twice its size, and of a mailbox deleted elsewhere the directory stays",
             "mailkeep config show",
         )  # fmt: skip
     odd = [

@@ -19,7 +19,7 @@ from mailkeep.domain.flags import OLD, SYSTEM, unpack
 from mailkeep.domain.names import MailboxName
 from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE, REPLACE
 from mailkeep.store.maildir import SUBS
-from mailkeep.store.vault import LINK, OBJECT_MODE, copy_bytes, hash_of
+from mailkeep.store.vault import COPY, LINK, OBJECT_MODE, copy_bytes, hash_of
 from mailkeep.system import fs
 from mailkeep.system.parallel import Share, workers
 from mailkeep.wire.layouts import MAILDIRPP, Unmappable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mailkeep.domain.progress import Watch
     from mailkeep.store.ledger import Ledger, Mailbox, Record
     from mailkeep.store.maildir import Maildir
-    from mailkeep.store.vault import Vault
+    from mailkeep.store.vault import COPY, Vault
 
 BATCH = 2000
 """Files changed between two syncs; the crash test replays at most so many."""
@@ -520,15 +520,14 @@ class Apply:
     def _aside(self, record: Record, box: Mailbox, content_id: bytes) -> tuple[int, bytes]:
         """(directory, name) under which a file is looked at before it is dropped.
 
-        In the state directory; where that is on another file system, in the mailbox's tmp/, which no program
-        reads as mail.
+        In the state directory; where the vault holds copies, that may be on another file system: then in the mailbox's
+        tmp/, which no program reads as mail.
         """
         assert box.dir is not None
         name = b"%d.%b" % (record.no, content_id.hex().encode())
-        trash = self._trash_fd()
-        if os.fstat(trash).st_dev == os.fstat(self.maildir.fd).st_dev:
-            return trash, name
-        return self.maildir.open(box.dir, b"tmp"), b"mailkeep." + name
+        if self.vault.mode == COPY:
+            return self.maildir.open(box.dir, b"tmp"), b"mailkeep." + name
+        return self._trash_fd(), name
 
     def _trash_fd(self) -> int:
         if not hasattr(self, "_trash"):
