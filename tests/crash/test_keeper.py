@@ -13,10 +13,12 @@ import pytest
 from crash.kit import Side, settle, sync
 from mailkeep.domain.errors import MailkeepError, RemoteProtocolError, StorageError
 from mailkeep.replicate import received
-from mailkeep.store.keeper import HEAD_BYTES, WRONG, Keeper, pack_head
+from mailkeep.store.keeper import WRONG, Keeper
 from mailkeep.store.vault import Vault
+from mailkeep.wire.frames import HEAD_BYTES, pack_head
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 MESSAGES = 60
@@ -58,21 +60,29 @@ def test_what_a_keeper_writes_is_what_was_sent(tmp_path: Path, two_processors: l
     assert dates[0] == dates[1]
 
 
+def at_content(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[Keeper, bytes], bytes]) -> None:
+    """When so many contents are handed over, let another payload be handed over: what `act` returns."""
+    take = Keeper.take
+    given = 0
+
+    def acting(self: Keeper, payload: bytes, date: int) -> None:
+        nonlocal given
+        given += 1
+        take(self, act(self, payload) if given == number else payload, date)
+
+    monkeypatch.setattr(Keeper, "take", acting)
+
+
 def test_a_keeper_that_is_killed_costs_a_repeat_and_no_mail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_processors: list[Keeper]
 ) -> None:
     a, b = pair(tmp_path)
-    take = Keeper.take
-    given = 0
 
-    def shot(self: Keeper, payload: bytes, date: int) -> None:
-        nonlocal given
-        given += 1
-        if given == 30:
-            os.kill(self.pid, signal.SIGKILL)
-        take(self, payload, date)
+    def shot(keeper: Keeper, payload: bytes) -> bytes:
+        os.kill(keeper.pid, signal.SIGKILL)
+        return payload
 
-    monkeypatch.setattr(Keeper, "take", shot)
+    at_content(monkeypatch, 30, shot)
     with pytest.raises(StorageError, match="has died"):
         sync(a, b)
     store = b.open()
@@ -88,18 +98,10 @@ def test_other_bytes_than_announced_are_not_kept_and_the_rest_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = pair(tmp_path)
-    take = Keeper.take
-    given = 0
-
-    def garbled(self: Keeper, payload: bytes, date: int) -> None:
-        nonlocal given
-        given += 1
-        take(self, payload if given != 12 else payload + b"?", date)
-
-    monkeypatch.setattr(Keeper, "take", garbled)
-    with pytest.raises(RemoteProtocolError, match="other bytes"):
-        sync(a, b)
-    monkeypatch.setattr(Keeper, "take", take)
+    with monkeypatch.context() as patch:
+        at_content(patch, 12, lambda keeper, payload: payload + b"?")
+        with pytest.raises(RemoteProtocolError, match="other bytes"):
+            sync(a, b)
     settle(a, b)
     assert b.texts() == a.texts()
     b.at_rest()

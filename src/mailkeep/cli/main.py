@@ -70,9 +70,7 @@ def entry() -> None:
             os.open(os.devnull, os.O_RDWR)
     out, err = Steady(sys.stdout), Steady(sys.stderr)
     sys.stdout, sys.stderr = out, err
-    gc.set_threshold(
-        100_000
-    )  # rows by the thousand are no garbage: looking for cycles among them cost 3 % of init
+    gc.set_threshold(100_000)  # rows by the thousand are no garbage: do not look for cycles among them
     status = main(sys.argv[1:])
     out.flush()
     if out.error is not None and not isinstance(out.error, BrokenPipeError) and status == EXIT_DONE:

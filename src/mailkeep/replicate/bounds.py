@@ -67,6 +67,17 @@ def blob(value: object, size: int, what: str) -> bytes:
     return value
 
 
+def digest(value: object) -> bytes:
+    """A digest, or the empty one of a store that has none yet.
+
+    Raises:
+        ValueError: It is longer, or no bytes.
+    """
+    if type(value) is not bytes or len(value) > DIGEST_BYTES:
+        raise ValueError("a digest")
+    return value
+
+
 def nothing(value: object) -> None:
     """What a frame carries that only marks an end.
 

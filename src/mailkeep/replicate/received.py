@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from mailkeep.domain.errors import DataError, RemoteProtocolError, StorageError
-from mailkeep.domain.record import SIZE_MAX
-from mailkeep.store.keeper import HEAD_BYTES, WRONG, Keeper, keep
+from mailkeep.domain.record import CONTENT_ID_BYTES, SIZE_MAX
+from mailkeep.store.keeper import WRONG, Keeper, keep
 from mailkeep.system.parallel import workers
+from mailkeep.wire.frames import HEAD_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Received:
             RemoteProtocolError: It was not asked for, or its bytes (or those of an earlier one) are others; none
                 such was kept.
         """
-        content_id, size = payload[:32], len(payload) - HEAD_BYTES
+        content_id, size = payload[:CONTENT_ID_BYTES], len(payload) - HEAD_BYTES
         if size < 0:
             raise RemoteProtocolError("the peer sent a content without its id")
         date = self._take(content_id)

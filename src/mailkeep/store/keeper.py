@@ -15,6 +15,10 @@ import os
 from array import array
 
 from mailkeep.domain.errors import StorageError
+from mailkeep.domain.record import CONTENT_ID_BYTES
+from mailkeep.system import fs
+from mailkeep.system.process import PIPE_BYTES, widen
+from mailkeep.wire.frames import HEAD_BYTES, pack_head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,15 +27,6 @@ if TYPE_CHECKING:
 WRONG = 0
 """Its bytes do not hash to its id; no inode has this number."""
 HANDED_BYTES = 1 << 18
-PIPE_BYTES = 1 << 20
-F_SETPIPE_SZ = 1031
-ID_BYTES, DATE_BYTES = 32, 8
-HEAD_BYTES = ID_BYTES + DATE_BYTES
-
-
-def pack_head(content_id: bytes, date: int) -> bytes:
-    """What stands before the bytes of a content, on the wire and to the keeper: id and INTERNALDATE (seconds)."""
-    return content_id + date.to_bytes(DATE_BYTES, "big", signed=True)
 
 
 def keep(vault: Vault, payload: bytes, date: int) -> int:
@@ -44,7 +39,7 @@ def keep(vault: Vault, payload: bytes, date: int) -> int:
     """
     from hashlib import sha256
 
-    content_id = payload[:ID_BYTES]
+    content_id = payload[:CONTENT_ID_BYTES]
     data = memoryview(payload)[HEAD_BYTES:]
     if sha256(data).digest() != content_id:
         return WRONG
@@ -71,12 +66,7 @@ class Keeper:
                 os._exit(status)
         os.close(reading)
         os.close(writing)
-        try:
-            import fcntl
-
-            fcntl.fcntl(self._to, F_SETPIPE_SZ, PIPE_BYTES)
-        except OSError:
-            pass  # the default size does as well, only slower
+        widen(self._to)
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
 
@@ -86,7 +76,7 @@ class Keeper:
         Raises:
             StorageError: The process died.
         """
-        self._waiting += (len(payload).to_bytes(4, "big"), pack_head(payload[:ID_BYTES], date))
+        self._waiting += (len(payload).to_bytes(4, "big"), pack_head(payload[:CONTENT_ID_BYTES], date))
         self._waiting.append(payload[HEAD_BYTES:])
         self._waiting_bytes += len(payload)
         if self._waiting_bytes >= HANDED_BYTES:
@@ -117,12 +107,11 @@ class Keeper:
             self._to = -1
 
     def _hand_over(self) -> None:
-        view = memoryview(b"".join(self._waiting))
+        data = b"".join(self._waiting)
         self._waiting.clear()
         self._waiting_bytes = 0
         try:
-            while view:
-                view = view[os.write(self._to, view) :]
+            fs.write_all(self._to, data)
         except BrokenPipeError:
             raise _died() from None
 
@@ -154,9 +143,7 @@ def _work(vault: Vault, reading: int, writing: int) -> None:
         size = int.from_bytes(have[at : at + 4], "big") if len(have) - at >= 4 else -1
         if size == 0:
             at += 4
-            answer = memoryview(len(results).to_bytes(4, "big") + results.tobytes())
-            while answer:
-                answer = answer[os.write(writing, answer) :]
+            fs.write_all(writing, len(results).to_bytes(4, "big") + results.tobytes())
             results = array("q")
         elif size > 0 and len(have) - at >= 4 + size:
             payload = have[at + 4 : at + 4 + size]
@@ -164,7 +151,11 @@ def _work(vault: Vault, reading: int, writing: int) -> None:
             if not failed:
                 try:
                     results.append(
-                        keep(vault, payload, int.from_bytes(payload[ID_BYTES:HEAD_BYTES], "big", signed=True))
+                        keep(
+                            vault,
+                            payload,
+                            int.from_bytes(payload[CONTENT_ID_BYTES:HEAD_BYTES], "big", signed=True),
+                        )
                     )
                     continue
                 except OSError as err:

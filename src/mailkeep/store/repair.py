@@ -79,9 +79,7 @@ class Repair:
         report = self.store.apply()
         self.left += [("file", where, why) for where, why in report.problems]
         with self.index.transaction():
-            self.index.meta["lacking"] = self.index.value(
-                "SELECT count(*) FROM record r JOIN content c ON c.no = r.content WHERE r.live AND NOT c.kept AND r.todo"
-            )
+            self.ledger.note_lacking()
 
     # --- contents
 

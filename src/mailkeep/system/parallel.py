@@ -10,6 +10,8 @@ import os
 
 from msgpack import packb, unpackb
 
+from mailkeep.system import fs
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,10 +64,7 @@ class Share:
 def _work(work: Callable[[Any], Any], jobs: Sequence[Any], writing: int) -> None:
     status = 1
     try:
-        data = packb([work(job) for job in jobs])
-        view = memoryview(data)
-        while view:
-            view = view[os.write(writing, view) :]
+        fs.write_all(writing, packb([work(job) for job in jobs]))
         status = 0
     finally:
         os._exit(status)

@@ -17,6 +17,14 @@ PIPE_BYTES = 1 << 20
 """As large as an unprivileged pipe may be: fewer switches between the two ends."""
 
 
+def widen(pipe: int) -> None:
+    """Let a pipe hold PIPE_BYTES, if the kernel lets it."""
+    try:
+        fcntl.fcntl(pipe, F_SETPIPE_SZ, PIPE_BYTES)
+    except OSError:
+        pass  # the default size does as well, only slower
+
+
 class Child:
     """A process whose standard input and output are our pipes; its standard error is ours.
 
@@ -34,10 +42,7 @@ class Child:
         their_in, self.stdin = os.pipe2(os.O_CLOEXEC)
         self.stdout, their_out = os.pipe2(os.O_CLOEXEC)
         for fd in (self.stdin, self.stdout):
-            try:
-                fcntl.fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES)
-            except OSError:
-                pass  # the default size does as well, only slower
+            widen(fd)
             os.set_blocking(fd, False)
         try:
             self.pid = os.posix_spawnp(

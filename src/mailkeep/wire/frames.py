@@ -11,6 +11,7 @@ See docs/reference/protocol.md.
 from __future__ import annotations
 
 from mailkeep.domain.errors import LocalProtocolError, RemoteProtocolError, printable
+from mailkeep.domain.record import CONTENT_ID_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 HEADER_BYTES = 5
+DATE_BYTES = 8
+HEAD_BYTES = CONTENT_ID_BYTES + DATE_BYTES
+"""What stands before the bytes of a content in CONTENT."""
 GREETING = b"mailkeep/%d" % VERSION
 GREETING_BYTES_MAX = 1024
 FRAME_BYTES_MAX = 1 << 20
@@ -45,6 +49,11 @@ NAMES = {
     LACK: "LACK", CLAIM: "CLAIM", COMMIT: "COMMIT", DONE: "DONE", REPORT: "REPORT",
     BUCKETS: "BUCKETS", FETCH: "FETCH",
 }  # fmt: skip
+
+
+def pack_head(content_id: bytes, date: int) -> bytes:
+    """What stands before the bytes of a content: its id and INTERNALDATE (seconds)."""
+    return content_id + date.to_bytes(DATE_BYTES, "big", signed=True)
 
 
 class Wire:
