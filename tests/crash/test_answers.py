@@ -57,11 +57,6 @@ def answer(side: Side, how: Any) -> None:
         store.close()
 
 
-@pytest.fixture
-def every(request: pytest.FixtureRequest) -> bool:
-    return os.environ.get("HYPOTHESIS_PROFILE") == "deep" or request.config.getoption("-m") == "crash"
-
-
 @pytest.mark.parametrize("fault", ["crash", "crash after", "ENOSPC", "EIO"])
 @pytest.mark.parametrize("how", [holds.approve, holds.reject])
 def test_an_answer_that_is_cut_off(tmp_path: Path, how: Any, fault: str, every: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import subprocess
 import sys
@@ -79,19 +78,15 @@ def texts(all_of_them: Sequence[Machine]) -> set[str]:
     return {digest for machine in all_of_them for digest in contents(machine.mail)}
 
 
-def every(request: pytest.FixtureRequest) -> bool:
-    return os.environ.get("HYPOTHESIS_PROFILE") == "deep" or request.config.getoption("-m") == "crash"
-
-
 @pytest.mark.parametrize("sides", ["both", pytest.param("same", marks=pytest.mark.soak)])
-def test_two_runs_started_at_any_moment(tmp_path: Path, sides: str, request: pytest.FixtureRequest) -> None:
+def test_two_runs_started_at_any_moment(tmp_path: Path, sides: str, every: bool) -> None:
     """The second starts while the first is anywhere between its start and its end."""
     one, two = machines(tmp_path, "ab")
     introduce(one, two)
     introduce(two, one)
     digests = texts([one, two])
     rng = random.Random(sides)
-    for number in range(40) if every(request) else (3, 12):
+    for number in range(40) if every else (3, 12):
         for machine in (one, two):
             data = message(number, seed="later " + machine.home.name)
             deliver(machine.mail, "", data, 1000 + number)
@@ -107,11 +102,11 @@ def test_two_runs_started_at_any_moment(tmp_path: Path, sides: str, request: pyt
     at_rest([one, two], digests)
 
 
-def test_a_timer_that_starts_a_run_each_50_ms(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_timer_that_starts_a_run_each_50_ms(tmp_path: Path, every: bool) -> None:
     one, two = machines(tmp_path, "ab")
     introduce(one, two)
     introduce(two, one)
-    for number in range(1500 if every(request) else 300):
+    for number in range(1500 if every else 300):
         deliver(one.mail, "", message(number, seed="many"), 1000 + number)
     digests = texts([one, two])
     long = start(one)
@@ -126,14 +121,14 @@ def test_a_timer_that_starts_a_run_each_50_ms(tmp_path: Path, request: pytest.Fi
 
 
 @pytest.mark.parametrize("shape", ["ring", pytest.param("mesh", marks=pytest.mark.soak)])
-def test_four_stores_meet_all_at_once(tmp_path: Path, shape: str, request: pytest.FixtureRequest) -> None:
+def test_four_stores_meet_all_at_once(tmp_path: Path, shape: str, every: bool) -> None:
     """Each waits for others that wait for it: all end, and then all have everything."""
     four = machines(tmp_path, "abcd")
     for number, machine in enumerate(four):
         for other in [four[(number + 1) % 4]] if shape == "ring" else four[:number] + four[number + 1 :]:
             introduce(machine, other)
     digests = texts(four)
-    for number in range(8 if every(request) else 1):
+    for number in range(8 if every else 1):
         for machine in four:
             data = message(number, seed="later " + machine.home.name)
             deliver(machine.mail, ".Work", data, 1000 + number)
@@ -180,7 +175,7 @@ def client(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
 
 
 def test_a_mail_program_that_renames_moves_and_flags_without_pause(
-    tmp_path: Path, client: list[subprocess.Popen[str]], request: pytest.FixtureRequest
+    tmp_path: Path, client: list[subprocess.Popen[str]], every: bool
 ) -> None:
     """Every run ends, nothing is lost or doubled, and once it pauses both sides are the same."""
     one, two = machines(tmp_path, "ab")
@@ -197,7 +192,7 @@ def test_a_mail_program_that_renames_moves_and_flags_without_pause(
         )
     )
     ended = []
-    for number in range(20 if every(request) else 3):
+    for number in range(20 if every else 3):
         data = message(number, seed="meanwhile")
         deliver((one, two)[number % 2].mail, ".Work", data, 2000 + number)
         digests.add(hashlib.sha256(data).hexdigest())

@@ -238,12 +238,6 @@ def fail_everywhere(name: str, share: int, base: Path, every: bool) -> None:
             raise AssertionError(where) from err
 
 
-@pytest.fixture
-def every(request: pytest.FixtureRequest) -> bool:
-    """Whether all steps are taken: in `make crash` and with `-m crash`."""
-    return os.environ.get("HYPOTHESIS_PROFILE") == "deep" or request.config.getoption("-m") == "crash"
-
-
 @pytest.mark.crash
 @pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("name", STORIES)

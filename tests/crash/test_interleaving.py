@@ -18,14 +18,6 @@ SHARES = 8
 TEXTS = [f"message {number}" for number in range(10)]
 
 
-def path_of(side: Side, text: str) -> bytes:
-    for path in side.files():
-        with open(side.path(path), "rb") as file:
-            if file.read() == text.encode():
-                return side.path(path)
-    raise AssertionError(f"{side.name} does not have {text}")
-
-
 def pair(base: Path) -> tuple[Side, Side]:
     """Two stores that agreed; then there is news on both sides for a session to carry."""
     base.mkdir()
@@ -38,8 +30,8 @@ def pair(base: Path) -> tuple[Side, Side]:
     b.create()
     settle(a, b)
     a.deliver(b"", b"new on a", "S")
-    os.unlink(path_of(a, TEXTS[0]))
-    os.rename(path_of(b, TEXTS[1]), path_of(b, TEXTS[1]) + b"F")
+    os.unlink(a.path_of(TEXTS[0]))
+    os.rename(b.path_of(TEXTS[1]), b.path_of(TEXTS[1]) + b"F")
     b.deliver(b"Work", b"new on b")
     b.mailbox(b"Made on b")
     b.deliver(b"Made on b", b"in a new mailbox")
@@ -47,28 +39,28 @@ def pair(base: Path) -> tuple[Side, Side]:
 
 
 def flagged(a: Side, b: Side) -> None:
-    path = path_of(a, TEXTS[2])
+    path = a.path_of(TEXTS[2])
     os.rename(path, path + b"F")
-    path = path_of(b, TEXTS[3])
+    path = b.path_of(TEXTS[3])
     os.rename(path, path + b"R")
 
 
 def deleted(a: Side, b: Side) -> None:
-    os.unlink(path_of(a, TEXTS[4]))
-    os.unlink(path_of(b, TEXTS[5]))
+    os.unlink(a.path_of(TEXTS[4]))
+    os.unlink(b.path_of(TEXTS[5]))
 
 
 def moved(a: Side, b: Side) -> None:
-    path = path_of(a, TEXTS[6])
+    path = a.path_of(TEXTS[6])
     os.rename(path, a.path(b".Other", b"cur", os.path.basename(path)))
-    path = path_of(b, TEXTS[7])
+    path = b.path_of(TEXTS[7])
     os.rename(path, b.path(b"Other", b"cur", b"renamed:2,S"))
 
 
 def delivered(a: Side, b: Side) -> None:
     a.deliver(b"", b"meanwhile on a")
     b.deliver(b"Work", b"meanwhile on b", "F")
-    os.link(path_of(b, TEXTS[8]), b.path(b"Other", b"cur", b"a copy:2,S"))
+    os.link(b.path_of(TEXTS[8]), b.path(b"Other", b"cur", b"a copy:2,S"))
 
 
 def renamed(a: Side, b: Side) -> None:
@@ -121,11 +113,6 @@ def tell(name: str, base: Path, every: bool, share: int) -> None:
         assert named(b) == want, where
         a.at_rest()
         b.at_rest()
-
-
-@pytest.fixture
-def every(request: pytest.FixtureRequest) -> bool:
-    return os.environ.get("HYPOTHESIS_PROFILE") == "deep" or request.config.getoption("-m") == "crash"
 
 
 @pytest.mark.crash

@@ -49,11 +49,6 @@ def cut_at(name: str, base: Path, step: int, *, after: bool, view: str) -> None:
         raise AssertionError(where) from err
 
 
-@pytest.fixture
-def every(request: pytest.FixtureRequest) -> bool:
-    return os.environ.get("HYPOTHESIS_PROFILE") == "deep" or request.config.getoption("-m") == "crash"
-
-
 @pytest.mark.crash
 @pytest.mark.parametrize("view", [SYNCED, NO_BYTES, SOME])
 @pytest.mark.parametrize("name", STORIES)

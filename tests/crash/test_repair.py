@@ -458,9 +458,3 @@ def test_a_repair_that_is_cut_off_at_any_step_is_completed_by_the_next(tmp_path:
             repair(a)
             assert a.texts() == wanted(), where
             is_whole(a)
-
-
-@pytest.fixture
-def every(request: pytest.FixtureRequest) -> bool:
-    """Whether all steps are taken: in `make crash` and with `-m crash`."""
-    return os.environ.get("HYPOTHESIS_PROFILE") == "deep" or request.config.getoption("-m") == "crash"

@@ -26,14 +26,6 @@ YEAR = 365 * 86_400
 NEVER_HELD = Limits(count=1 << 40, mailbox_share=2, store_share=2)
 
 
-def path_of(side: Side, text: str) -> bytes:
-    for path in side.files():
-        with open(side.path(path), "rb") as file:
-            if file.read() == text.encode():
-                return side.path(path)
-    raise AssertionError(f"{side.name} does not have {text}")
-
-
 def remember(side: Side) -> Path:
     """Take a backup of the whole side."""
     from pathlib import Path
@@ -127,8 +119,8 @@ def test_a_whole_side_from_yesterday_takes_everything_in_again(tmp_path: Path, w
     backup = remember(victim)
     a.deliver(b"", b"since then, on a", "S")
     c.deliver(b"", b"since then, on c", "S")
-    os.rename(path_of(a, "message 2"), path_of(a, "message 2") + b"F")
-    os.unlink(path_of(c, "message 4"))
+    os.rename(a.path_of("message 2"), a.path_of("message 2") + b"F")
+    os.unlink(c.path_of("message 4"))
     everywhere(a, b, c)
     go_back(victim, backup)
     assert "since then, on c" not in victim.texts()
@@ -159,7 +151,7 @@ def test_stamps_that_are_used_again_before_the_next_session(tmp_path: Path, star
     for number in range(7):  # as many writes and more: the same stamps mean something else now
         a.deliver(b".Work", b"written anew %d" % number, "S")
         a.scan()
-    os.unlink(path_of(a, "message 1"))
+    os.unlink(a.path_of("message 1"))
     a.scan()
     settle(*((a, b) if starts == "restored" else (b, a)))
     everywhere(a, b, c)
@@ -223,8 +215,8 @@ def test_a_store_copied_to_a_second_machine_becomes_another_replica(tmp_path: Pa
     twin = copy_of(a, "twin")
     a.deliver(b"", b"on the original", "S")
     twin.deliver(b"", b"on the copy", "S")
-    os.rename(path_of(a, "message 2"), path_of(a, "message 2") + b"F")
-    os.unlink(path_of(twin, "message 3"))
+    os.rename(a.path_of("message 2"), a.path_of("message 2") + b"F")
+    os.unlink(twin.path_of("message 3"))
     a.scan()
     twin.scan()
     if order == "each other":
@@ -268,8 +260,8 @@ def test_a_clock_that_is_years_off(tmp_path: Path, monkeypatch: MonkeyPatch, yea
     for number in range(2):
         for side in (a, b):
             side.deliver(b"", b"later %d on %b" % (number, side.name.encode()), "S")
-        os.rename(path_of(a, f"message {number}"), path_of(a, f"message {number}") + b"F")
-        os.unlink(path_of(b, f"message {number + 4}"))
+        os.rename(a.path_of(f"message {number}"), a.path_of(f"message {number}") + b"F")
+        os.unlink(b.path_of(f"message {number + 4}"))
         off(a, lambda: sync(a, b))
         off(b, lambda: sync(b, a))
         sync(c, b)
@@ -295,7 +287,7 @@ def test_files_from_other_centuries(tmp_path: Path) -> None:
     everywhere(a, b, c)
     assert {f"from {n}" for n in range(len(TIMES))} <= set(c.texts())
     for number in range(len(TIMES)):
-        path = path_of(c, f"from {number}")
+        path = c.path_of(f"from {number}")
         os.rename(path, path + b"F")
     everywhere(a, b, c)
     assert sum("F" in flags for _, flags, _ in a.shown()) == len(TIMES)
@@ -313,7 +305,7 @@ def test_a_maildir_whose_directories_are_dated_years_off(tmp_path: Path, years: 
         for at, _, _ in os.walk(side.root):
             os.utime(at, (when, when))
     a.deliver(b"", b"new", "S")
-    os.unlink(path_of(b, "message 0"))
+    os.unlink(b.path_of("message 0"))
     for side in (a, b):
         for at, _, _ in os.walk(side.root):
             os.utime(at, (when, when))

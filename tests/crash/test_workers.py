@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from mailkeep.store import apply
 from mailkeep.system import parallel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from _pytest.monkeypatch import MonkeyPatch
@@ -100,9 +102,20 @@ def some(total: int, every: bool) -> list[int]:
     return list(range(total)) if every else [total // 2]
 
 
-@pytest.fixture
-def every(request: pytest.FixtureRequest) -> bool:
-    return os.environ.get("HYPOTHESIS_PROFILE") == "deep" or request.config.getoption("-m") == "crash"
+@contextmanager
+def machine_stops_with_workers(monkeypatch: MonkeyPatch, steps: Steps) -> Iterator[None]:
+    """Once the workers have ended, the process that waits for them ends too."""
+    results = parallel.Share.results
+
+    def stops(self: parallel.Share) -> list[Any]:
+        results(self)
+        raise Crash
+
+    with monkeypatch.context() as patch, steps.installed():
+        patch.setattr(parallel.Share, "results", stops)
+        with pytest.raises(Crash):
+            yield
+    steps.stop()
 
 
 @pytest.mark.crash
@@ -123,17 +136,8 @@ def test_a_reader_that_is_killed_at_any_step(
             with steps.installed():
                 side.create()
         else:
-            results = parallel.Share.results
-
-            def stops(self: parallel.Share, results: Any = results) -> list[Any]:
-                results(self)
-                raise Crash
-
-            with monkeypatch.context() as patch, steps.installed():
-                patch.setattr(parallel.Share, "results", stops)
-                with pytest.raises(Crash):
-                    side.create()
-            steps.stop()
+            with machine_stops_with_workers(monkeypatch, steps):
+                side.create()
         side.scan()
         whole(side, base)
 
@@ -162,17 +166,8 @@ def test_a_worker_that_is_killed_at_any_step(
             with steps.installed():
                 sync(a, b)
         else:
-            results = parallel.Share.results
-
-            def stops(self: parallel.Share, results: Any = results) -> list[Any]:
-                results(self)
-                raise Crash
-
-            with monkeypatch.context() as patch, steps.installed():
-                patch.setattr(parallel.Share, "results", stops)
-                with pytest.raises(Crash):
-                    sync(a, b)
-            steps.stop()
+            with machine_stops_with_workers(monkeypatch, steps):
+                sync(a, b)
         settle(a, b)
         assert b.texts() == a.texts()
         b.at_rest()
