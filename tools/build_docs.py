@@ -23,7 +23,8 @@ os.environ["COLUMNS"] = "100"
 import shtab
 
 from mailkeep.cli.completion import FILES
-from mailkeep.cli.parser import FIRST_STEPS, Parser, parser
+from mailkeep.cli.grammar.core import Parser
+from mailkeep.cli.parser import FIRST_STEPS, parser
 from mailkeep.domain.errors import EXIT_CODES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,7 +17,9 @@ import apsw
 import pytest
 
 from cli.machine import SRC, Machine, contents, files, mailbox, message
-from mailkeep.cli.parser import SHELLS, Parser, parser
+from mailkeep.cli.grammar.core import Parser
+from mailkeep.cli.grammar.setup import SHELLS
+from mailkeep.cli.parser import parser
 from mailkeep.domain.errors import EXIT_CODES
 
 pytestmark = pytest.mark.slow
@@ -693,3 +695,8 @@ def test_a_dry_run_without_configuration_makes_no_store(here: Machine, made: str
     assert list(scratch.iterdir()) == []
     here.ok("sync", mine, theirs)
     assert contents(mine) == contents(theirs) == sorted(map(message, range(9)))
+
+
+def test_serve_takes_every_role_with_other_options_too() -> None:
+    for role in ("read", "append", "full"):
+        assert parser().parse_args(["serve", "-v", "--role", role]).role == role

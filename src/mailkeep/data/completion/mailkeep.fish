@@ -136,7 +136,7 @@ complete -c mailkeep -n '_shtab_mailkeep_using serve' -s v -l verbose -d 'say mo
 complete -c mailkeep -n '_shtab_mailkeep_using serve' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
 complete -c mailkeep -n '_shtab_mailkeep_using serve' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
 complete -c mailkeep -n '_shtab_mailkeep_using serve' -l path -xka "(__fish_complete_directories)" -d 'serve this Maildir instead of a configured store'
-complete -c mailkeep -n '_shtab_mailkeep_using serve' -l role -xka "read full" -d 'what the other side may do here (default: full)'
+complete -c mailkeep -n '_shtab_mailkeep_using serve' -l role -xka "read append full" -d 'what the other side may do here (default: full)'
 complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a status -d 'what there is, what waits, when peers were met'
 complete -c mailkeep -n '_shtab_mailkeep_using status' -s h -l help -d 'show this help message and exit'
 complete -c mailkeep -n '_shtab_mailkeep_using status' -s q -l quiet -d 'say nothing unless something is wrong'
