@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
+from datetime import date
 
 from msgpack import packb, unpackb
 
@@ -22,6 +23,7 @@ from mailkeep.wire import dovecotkeywords, frames, maildirname, mutf7, peerurl, 
 from mailkeep.wire.config import read_settings, settings_rows
 from mailkeep.wire.layoutdetect import detect
 from mailkeep.wire.layouts import FS, UTF8, Layout, Unmappable
+from mailkeep.wire.moments import parse_moment
 from mailkeep.wire.patterns import NameMap, Patterns
 from mailkeep.wire.tables import Origin
 
@@ -196,6 +198,11 @@ def amounts(data: bytes) -> None:
             assert units.parse_duration(units.write_duration(int(value))) == value
 
 
+def point_in_time(data: bytes) -> None:
+    moment = parse_moment(text_of(data), date(2026, 11, 22))
+    assert moment.run is not None or -(2**40) < moment.seconds(1_800_000_000) < 2**40
+
+
 def address(data: bytes) -> None:
     url = peerurl.parse_location(text_of(data))
     if url is not None:
@@ -233,7 +240,7 @@ TARGETS: dict[str, Target] = {
     function.__name__: function
     for function in (
         wire, greeting, frames_roundtrip, registers_of_a_peer, flags, file_name, mailbox_name, directory_name, modified_utf7, patterns,
-        name_map, keyword_table, layout_detection, layout_text, amounts, address, configuration, root_marker, command_line, claims,
+        name_map, keyword_table, layout_detection, layout_text, amounts, point_in_time, address, configuration, root_marker, command_line, claims,
     )
 }  # fmt: skip
 
@@ -255,6 +262,9 @@ SEEDS: dict[str, list[bytes]] = {
     "layout_detection": [b"b.Work\nb.Work.Old\n", b"bWork\nbWork/Old\nc.hidden"],
     "layout_text": [b"maildir++ utf-7 inbox-at-root", b"fs utf-8 inbox-below-root"],
     "amounts": [b"1h30m", b"90s", b"10MiB", b"25%", b"0.5 %", b"999999999999999d"],
+    "point_in_time": [
+        b"2026-11-20T14:00:00.5+01:00", b"2026-11-20 14:00", b"yesterday 9:05", b"1 hour 30 minutes ago", b"before run 17",
+    ],
     "address": [b"ssh://me@server:22/", b"server:Maildir", b"[::1]:x", b"./a:b", b"ssh://-oProxyCommand=x/"],
     "configuration": [
         b'[stores.mail]\npath = "/m"\n[stores.mail.peers.server]\nurl = "ssh://me@server/"\ndirection = "pull"\n',
