@@ -19,7 +19,18 @@ from mailkeep.domain.names import MailboxName
 from mailkeep.domain.record import LAMPORT_MAX
 from mailkeep.replicate import bounds
 from mailkeep.store import marker
-from mailkeep.wire import dovecotkeywords, frames, maildirname, mutf7, peerurl, registers, units, zstd
+from mailkeep.wire import (
+    dovecotkeywords,
+    frames,
+    headers,
+    maildirname,
+    mutf7,
+    peerurl,
+    query,
+    registers,
+    units,
+    zstd,
+)
 from mailkeep.wire.config import read_settings, settings_rows
 from mailkeep.wire.layoutdetect import detect
 from mailkeep.wire.layouts import FS, UTF8, Layout, Unmappable
@@ -203,6 +214,24 @@ def point_in_time(data: bytes) -> None:
     assert moment.run is not None or -(2**40) < moment.seconds(1_800_000_000) < 2**40
 
 
+def search_query(data: bytes) -> None:
+    asked = query.parse(text_of(data), now=1_800_000_000)
+    assert 0 < len(asked.terms) <= query.TERMS_MAX
+    again = query.parse(str(asked), now=1_800_000_000)
+    assert str(again) == str(asked)
+    assert again.needs_headers == asked.needs_headers
+
+
+def message_head(data: bytes) -> None:
+    found = headers.parse(data)
+    assert len(found.message_id) <= headers.ID_CHARS_MAX
+    assert len(found.sender) <= headers.ADDRESS_CHARS_MAX
+    assert len(found.recipients) <= headers.RECIPIENTS_CHARS_MAX
+    assert len(found.subject) <= headers.SUBJECT_CHARS_MAX
+    assert found.date is None or abs(found.date) < 1 << 40
+    assert headers.message_key(found.message_id) == found.message_id
+
+
 def address(data: bytes) -> None:
     url = peerurl.parse_location(text_of(data))
     if url is not None:
@@ -240,7 +269,7 @@ TARGETS: dict[str, Target] = {
     function.__name__: function
     for function in (
         wire, greeting, frames_roundtrip, registers_of_a_peer, flags, file_name, mailbox_name, directory_name, modified_utf7, patterns,
-        name_map, keyword_table, layout_detection, layout_text, amounts, point_in_time, address, configuration, root_marker, command_line, claims,
+        name_map, keyword_table, layout_detection, layout_text, amounts, point_in_time, search_query, message_head, address, configuration, root_marker, command_line, claims,
     )
 }  # fmt: skip
 
@@ -264,6 +293,13 @@ SEEDS: dict[str, list[bytes]] = {
     "amounts": [b"1h30m", b"90s", b"10MiB", b"25%", b"0.5 %", b"999999999999999d"],
     "point_in_time": [
         b"2026-11-20T14:00:00.5+01:00", b"2026-11-20 14:00", b"yesterday 9:05", b"1 hour 30 minutes ago", b"before run 17",
+    ],
+    "search_query": [
+        b'from:a -subject:"b c" date:2025-01..30d flag:seen larger:1MB mailbox:Lists/* id:<a@b> word', b"-x", b"date:2025-02-03T10:00..",
+    ],
+    "message_head": [
+        b"Message-ID: <a@b>\r\nFrom: =?utf-8?q?a=C3=BC?= <a@b>\r\nTo: x,\r\n y\r\nDate: Mon, 12 Jan 2026 10:11:12 +0100\r\n\r\n",
+        b"Subject: =?utf-8?B?w5w=?= =?x-nothing?q?a_b?=\nCc: a\nDate: 1 Jan 99 10:00 EST\n\nbody",
     ],
     "address": [b"ssh://me@server:22/", b"server:Maildir", b"[::1]:x", b"./a:b", b"ssh://-oProxyCommand=x/"],
     "configuration": [

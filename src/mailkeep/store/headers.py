@@ -1,0 +1,314 @@
+"""The header cache: by what people look for a message, read from the vault when a command first needs it.
+
+    headers.db    in the state directory: Message-ID, From, To, Subject and Date of each content
+
+A cache and nothing else: it is filled by the commands that search, never by a session; made anew where it is damaged, of
+another version or of another store; in no backup. Each row carries the beginning of its content's id, so a row of an index
+that was replaced since is never believed. Several processes may use it at once, with or without the store's lock.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import apsw
+
+from mailkeep.system.parallel import Share, workers
+from mailkeep.wire.headers import HEAD_BYTES, Headers, message_key, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, TypeVar
+
+    from mailkeep.domain.progress import Watch
+    from mailkeep.store.ledger import Ledger
+    from mailkeep.store.vault import Vault
+
+    T = TypeVar("T")
+
+NAME = b"headers.db"
+VERSION = 1
+CHECK_BYTES = 8
+"""Of a content id, with each row: enough that no other content has them by accident."""
+CHUNK, BATCH = 500, 20_000
+"""Contents that a worker reads in one go, and how many are committed together: some 10 MB."""
+JOBS_MIN = 4
+"""With fewer, starting workers costs more than it saves."""
+DOING = "looked into"
+"""The word for progress."""
+READ_FIRST = 8192
+"""Most heads end before; of the others more is read."""
+_SCHEMA = (
+    "CREATE TABLE about (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID",
+    "CREATE TABLE header (no INTEGER PRIMARY KEY, content BLOB NOT NULL, message_id TEXT NOT NULL COLLATE NOCASE,"
+    " sender TEXT NOT NULL, recipients TEXT NOT NULL, subject TEXT NOT NULL, date INTEGER) STRICT",
+    "CREATE INDEX header_message_id ON header (message_id) WHERE message_id != ''",
+)
+_COLUMNS = "content, message_id, sender, recipients, subject, date"
+
+
+class HeaderCache:
+    """An open cache of one store. Where it cannot be written, it lives in memory for as long as the command.
+
+    Attributes:
+        path: Of the file, or of where it would be.
+        in_memory: The file could not be used, or not be written any more.
+        unreadable: Contents that the last `fill` could not read; they are tried again by the next.
+    """
+
+    def __init__(self, state: bytes, ledger: Ledger, vault: Vault) -> None:
+        self.ledger, self.vault = ledger, vault
+        self.unreadable = 0
+        self.store = bytes(ledger.index.meta["store"])
+        self.in_memory = False
+        self.path = os.fsdecode(os.path.join(state, NAME))
+        try:
+            self.db = _connect(self.path)
+        except (OSError, apsw.Error):
+            self.db, self.in_memory = apsw.Connection(":memory:"), True
+        try:
+            _prepare(self.db, self.store)
+        except apsw.Error as err:
+            self._begin_anew(err)
+
+    def __enter__(self) -> HeaderCache:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it; nothing waits to be written."""
+        self.db.close()
+
+    # --- filling
+
+    def fill(self, contents: Iterable[int] | None = None, progress: Watch | None = None) -> int:
+        """Read the heads of contents that the vault has and the cache has not; returns how many were read.
+
+        Without `contents`, of all that the vault has; rows of contents that are gone from the index go then.
+        """
+        if contents is not None:
+            contents = list(contents)
+        try:
+            return self._fill(contents, progress)
+        except apsw.Error as err:
+            self._begin_anew(err)
+            return self._fill(contents, progress)
+
+    def _fill(self, contents: list[int] | None, progress: Watch | None) -> int:
+        self.unreadable = done = 0
+        batches = self._missing() if contents is None else self._lacking(contents)
+        if progress is not None:
+            kept = "SELECT count(*) FROM content WHERE kept"
+            progress.expect(DOING, self.ledger.index.value(kept) if contents is None else len(contents))
+        looked = 0
+        for seen, wanted, gone in batches:
+            rows = self._read(wanted)
+            self._write(rows, gone)
+            done += len(rows)
+            looked += seen
+            if progress is not None:
+                progress(DOING, looked)
+        return done
+
+    def _missing(self) -> Iterator[tuple[int, list[tuple[int, bytes]], list[int]]]:
+        """In pages of content numbers: how many contents it has, which are to be read, and which rows are of none."""
+        last = 0
+        while True:
+            page: list[Any] = self.ledger.execute(
+                "SELECT no, id, kept FROM content WHERE no > ? ORDER BY no LIMIT ?", (last, BATCH)
+            ).fetchall()
+            upto: int = page[-1][0] if page else 1 << 62
+            have = dict(
+                self.db.execute("SELECT no, content FROM header WHERE no > ? AND no <= ?", (last, upto))
+            )
+            wanted, kept = [], 0
+            for no, content_id, is_kept in page:
+                known = have.pop(no, None) == content_id[:CHECK_BYTES]
+                kept += is_kept
+                if is_kept and not known:
+                    wanted.append((no, bytes(content_id)))
+            yield kept, wanted, list(have)
+            if not page:
+                return
+            last = upto
+
+    def _lacking(self, contents: list[int]) -> Iterator[tuple[int, list[tuple[int, bytes]], list[int]]]:
+        """As `_missing`, of these contents alone."""
+        numbers = sorted(set(contents))
+        for at in range(0, len(numbers), BATCH):
+            page, wanted = numbers[at : at + BATCH], []
+            for no in page:
+                row = self.ledger.execute("SELECT id, kept FROM content WHERE no = ?", (no,)).fetchone()
+                if row is None or not row[1]:
+                    continue
+                have = self.db.execute("SELECT content FROM header WHERE no = ?", (no,)).fetchone()
+                if have is None or have[0] != row[0][:CHECK_BYTES]:
+                    wanted.append((no, bytes(row[0])))
+            yield len(page), wanted, []
+
+    def _read(self, wanted: list[tuple[int, bytes]]) -> list[tuple[Any, ...]]:
+        jobs = [wanted[at : at + CHUNK] for at in range(0, len(wanted), CHUNK)]
+        vault = self.vault
+
+        def work(job: list[tuple[int, bytes]]) -> list[tuple[Any, ...]]:
+            return list(_heads(vault, job))
+
+        results: list[list[tuple[Any, ...]] | None] = [None] * len(jobs)
+        if len(jobs) >= JOBS_MIN and workers() > 1:
+            results = Share(work, jobs, workers()).results()
+        # What is small, and the share of a worker that died, is read here.
+        results = [work(job) if result is None else result for job, result in zip(jobs, results, strict=True)]
+        rows = [row for result in results for row in result or ()]
+        self.unreadable += len(wanted) - len(rows)
+        return rows
+
+    def _write(self, rows: list[tuple[Any, ...]], gone: list[int]) -> None:
+        if not rows and not gone:
+            return
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            self.db.executemany("DELETE FROM header WHERE no = ?", [(no,) for no in gone])
+            self.db.executemany("INSERT OR REPLACE INTO header VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self.db.execute("COMMIT")
+        except BaseException:
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            raise
+
+    # --- asking
+
+    def get(self, content: int) -> Headers | None:
+        """What the head of a content says; None: it was not read yet, or there is no such content."""
+        row = self._row(f"SELECT {_COLUMNS} FROM header WHERE no = ?", (content,))
+        if row is None or not self._is_of(content, row[0]):
+            return None
+        return Headers(*row[1:])
+
+    def by_message_id(self, text: str) -> list[int]:
+        """Numbers of the contents whose Message-ID is this one, upper and lower case the same; only what was filled."""
+        key = message_key(text)
+        if not key:
+            return []
+        rows = self._rows(
+            "SELECT no, content FROM header WHERE message_id = ? AND message_id != '' ORDER BY no", (key,)
+        )
+        return [no for no, check in rows if self._is_of(no, check)]
+
+    def message_ids(self) -> Iterator[tuple[int, str]]:
+        """(content, Message-ID) of all that was filled and has one, in the order of contents. Not checked: see `get`."""
+        yield from self._rows("SELECT no, message_id FROM header WHERE message_id != '' ORDER BY no")
+
+    def _is_of(self, content: int, check: bytes) -> bool:
+        row = self.ledger.execute("SELECT id FROM content WHERE no = ?", (content,)).fetchone()
+        return row is not None and row[0][:CHECK_BYTES] == check
+
+    # --- a file that may be damaged at any time
+
+    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        return self._attempt(lambda: self.db.execute(sql, values).fetchall())
+
+    def _row(self, sql: str, values: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
+        return self._attempt(lambda: self.db.execute(sql, values).fetchone())
+
+    def _attempt(self, ask: Callable[[], T]) -> T:
+        """Ask; of a cache that proves damaged everything is read again first, so that the answer is no wrong one."""
+        try:
+            return ask()
+        except apsw.Error as err:
+            self._begin_anew(err)
+            self._fill(None, None)
+            return ask()
+
+    def _begin_anew(self, err: apsw.Error) -> None:
+        """Empty a damaged file in place, which others may have open; where that cannot be done, go on in memory."""
+        if isinstance(err, _DAMAGE) and not self.in_memory:
+            try:
+                _reset(self.db)
+                _prepare(self.db, self.store)
+                return
+            except apsw.Error:
+                pass
+        if self.in_memory:
+            raise err
+        self.db.close(True)
+        self.db, self.in_memory = apsw.Connection(":memory:"), True
+        _prepare(self.db, self.store)
+
+
+_DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.SchemaChangeError, apsw.MismatchError)
+"""SQLError: a table or column is not what it should be."""
+
+
+def _connect(path: str) -> apsw.Connection:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.close(fd)
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
+    connection.set_busy_timeout(10_000)
+    return connection
+
+
+def _prepare(connection: apsw.Connection, store: bytes) -> None:
+    """Make the tables, unless they are there and of this version and store; another's are thrown away.
+
+    NORMAL: a crash may cost the last rows, which are read again; it leaves no page half written.
+    """
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-8192", "trusted_schema=OFF"):
+        connection.execute("PRAGMA " + pragma)
+    if _is_ours(connection, store):
+        return
+    if connection.pragma("user_version") or connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        _reset(connection)
+        connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not _is_ours(connection, store):  # another process may just have made them
+            for statement in _SCHEMA:
+                connection.execute(statement)
+            connection.execute("INSERT INTO about VALUES ('store', ?)", (store,))
+            connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _is_ours(connection: apsw.Connection, store: bytes) -> bool:
+    if connection.pragma("user_version") != VERSION:
+        return False
+    row = connection.execute("SELECT value FROM about WHERE key = 'store'").fetchone()
+    return row is not None and row[0] == store
+
+
+def _reset(connection: apsw.Connection) -> None:
+    """Empty a database, however damaged, for all who have it open (sqlite.org/c3ref/c_dbconfig_defensive.html)."""
+    connection.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 1)
+    try:
+        connection.execute("VACUUM")
+    finally:
+        connection.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 0)
+
+
+def _heads(vault: Vault, job: list[tuple[int, bytes]]) -> Iterator[tuple[Any, ...]]:
+    for no, content_id in job:
+        try:
+            head = _head(vault, content_id)
+        except OSError:
+            continue
+        yield no, content_id[:CHECK_BYTES], *parse(head).astuple()
+
+
+def _head(vault: Vault, content_id: bytes) -> bytes:
+    """The beginning of an object, as much of it as its header needs, at most HEAD_BYTES."""
+    fd = vault.open(content_id)
+    try:
+        head = os.read(fd, READ_FIRST)
+        if len(head) == READ_FIRST and b"\n\n" not in head and b"\n\r\n" not in head:
+            while len(head) < HEAD_BYTES and (more := os.read(fd, HEAD_BYTES - len(head))):
+                head += more
+        return head
+    finally:
+        os.close(fd)
