@@ -23,7 +23,7 @@ from mailkeep.replicate.initiator import Initiator
 from mailkeep.replicate.responder import Responder
 from mailkeep.rules.digest import FANOUT, MODULUS, Buckets, contribution, differing
 from mailkeep.store import news
-from mailkeep.store.news import digest_of
+from mailkeep.store.ledger import digest_of
 from mailkeep.wire import frames
 from model.books import NEVER_HELD, Books
 

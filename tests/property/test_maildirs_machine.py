@@ -32,7 +32,7 @@ from mailkeep.replicate.initiator import Initiator
 from mailkeep.replicate.responder import Responder
 from mailkeep.rules.guard import Limits
 from mailkeep.store import holds
-from mailkeep.store.news import digest_of
+from mailkeep.store.ledger import digest_of
 from mailkeep.store.scan import WRITTEN_IN_PLACE, Report
 from mailkeep.store.store import Store
 from mailkeep.wire.layouts import FS, MAILDIRPP, Layout

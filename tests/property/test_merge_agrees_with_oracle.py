@@ -32,8 +32,7 @@ from mailkeep.replicate.initiator import APPLIED, Initiator
 from mailkeep.replicate.responder import NEWS, Responder
 from mailkeep.rules.digest import MODULUS, contribution
 from mailkeep.rules.guard import Limits
-from mailkeep.store.ledger import Ledger, Mailbox, Record, mailbox_id
-from mailkeep.store.news import digest_of
+from mailkeep.store.ledger import Ledger, Mailbox, Record, digest_of, mailbox_id
 from mailkeep.store.store import Store
 from model import exchange
 from model.books import NEVER_HELD, Books

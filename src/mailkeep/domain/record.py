@@ -39,6 +39,8 @@ COPY_MAX = 100_000
 """Copies of one content in one mailbox; more is an attack or a runaway program."""
 REPLICA_ID_BYTES = 8
 MAILBOX_ID_BYTES = 16
+STORE_ID = bytes(MAILBOX_ID_BYTES)
+"""In the place of a mailbox id: the whole store, which has annotations and nothing else."""
 CONTENT_ID_BYTES = 32
 
 LIVE, UID, APPROVED = "(live)", "(uid)", "(ok)"
@@ -47,6 +49,8 @@ person approved. It covers that very deletion and no later one."""
 NAME, VALIDITY = "(name)", "(validity)"
 """Registers of a mailbox (with LIVE). The rank of VALIDITY is its value, so that it only rises."""
 NOT_FLAGS = frozenset((LIVE, UID, APPROVED))
+NOT_ANNOTATIONS = frozenset((LIVE, NAME, VALIDITY))
+"""All other registers of a mailbox are annotations (mailkeep.domain.annotation), their values texts."""
 
 
 class Register:

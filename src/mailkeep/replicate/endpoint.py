@@ -253,7 +253,7 @@ class Endpoint:
         if self.view.plain:
             return bytes(self.index.meta.get("root", b""))
         from mailkeep.rules.digest import root_digest
-        from mailkeep.store.news import digest_of
+        from mailkeep.store.ledger import digest_of
 
         return root_digest(
             (box.id, digest_of(box, self.view.theirs(box.name)))

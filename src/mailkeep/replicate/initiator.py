@@ -307,7 +307,8 @@ class Initiator(Endpoint):
 
         In a thorough session those with news are compared, too: their vectors may claim what their writer lost.
         """
-        from mailkeep.store.news import boxes_with_news, digest_of
+        from mailkeep.store.ledger import digest_of
+        from mailkeep.store.news import boxes_with_news
 
         if self.direction == PUSH:
             return []

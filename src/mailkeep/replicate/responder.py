@@ -198,7 +198,7 @@ class Responder(Endpoint):
                 self.ledger.reidentify(twin, box_id, int(self.index.meta.get("given", 0)), displace=True)
 
     def _news(self) -> Iterator[None]:
-        from mailkeep.store.news import digest_of
+        from mailkeep.store.ledger import digest_of
 
         rows = [
             [box.id, digest_of(box, self.view.theirs(box.name)), box.uidnext]

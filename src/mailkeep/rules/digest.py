@@ -1,7 +1,7 @@
 """256-bit digests of what a mailbox shows, kept up as records change.
 
 A mailbox's sum is the sum, modulo 2^256, of one hash for each live record: it does not depend on order,
-and a change costs one subtraction and one addition. Its digest binds the sum to name and UIDVALIDITY.
+and a change costs one subtraction and one addition. Its digest binds the sum to name, UIDVALIDITY and annotations.
 Dead records, holds and purged tombstones do not count: two stores may differ in them and yet agree.
 A forged collision gains a peer nothing that it could not have by simply lying.
 
@@ -15,7 +15,7 @@ from hashlib import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 MODULUS = 1 << 256
 FANOUT = 256
@@ -29,9 +29,19 @@ def contribution(content_id: bytes, copy: int, uid: int, flags: str) -> int:
     return int.from_bytes(sha256(b"%b%d.%d.%b" % (content_id, copy, uid, flags.encode())).digest(), "big")
 
 
-def mailbox_digest(total: int, name: str, validity: int) -> bytes:
-    """The digest of an alive mailbox under its name as the other side knows it."""
-    return sha256(b"%b%d.%b" % (total.to_bytes(32, "big"), validity, name.encode())).digest()
+def mailbox_digest(
+    total: int, name: str, validity: int, annotations: Mapping[str, str] | None = None
+) -> bytes:
+    """The digest of an alive mailbox under its name as the other side knows it.
+
+    Args:
+        annotations: Those that are set, by key. Neither a name nor a key nor a text holds a NUL.
+    """
+    whole = sha256(b"%b%d.%b" % (total.to_bytes(32, "big"), validity, name.encode()))
+    if annotations:
+        for key in sorted(annotations):
+            whole.update(f"\0{key}\0{annotations[key]}".encode())
+    return whole.digest()
 
 
 def root_digest(mailboxes: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -448,6 +448,7 @@ def unsound(path: str) -> str:
 
     SQLite's own check of its structure, then every row that a run decodes. Not whether it fits the Maildir.
     """
+    from mailkeep.domain.annotation import is_key, is_text
     from mailkeep.store.ledger import COLUMNS, Ledger, Record
     from mailkeep.wire.layouts import Layout
 
@@ -472,9 +473,13 @@ def unsound(path: str) -> str:
         Layout.parse(index.meta["layout"])
         if len(index.meta["store"]) != 16 or not 0 < index.me < len(index.ids):
             return "its ids are none"
-        for box in Ledger(index).boxes.values():
+        ledger = Ledger(index)
+        for box in ledger.boxes.values():
             if box.regs["(name)"].value != box.name or len(box.id) != 16:
                 return f"the row of the mailbox number {box.no} is none"
+        for box in ledger.rows():
+            if not all(is_key(key) and is_text(text) for key, text in box.annotations.items()):
+                return f"the row of the mailbox number {box.no} has annotations that are none"
         known = len(index.ids)
         for row in connection.execute(f"SELECT {COLUMNS} FROM record"):
             record = Record(row)

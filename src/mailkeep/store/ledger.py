@@ -14,7 +14,9 @@ from mailkeep.domain.record import (
     APPROVED,
     LIVE,
     NAME,
+    NOT_ANNOTATIONS,
     NOT_FLAGS,
+    STORE_ID,
     UID,
     VALIDITY,
     WEAK,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from mailkeep.domain.record import Registers
+    from mailkeep.store.annotations import Book
     from mailkeep.store.index import Index
 
 NO_FILE, IN_NEW, IN_CUR = 0, 1, 2
@@ -36,10 +39,15 @@ REPLACE = 2
 """A record's `todo` when its file is known to be damaged, and is to be replaced once the vault has the content."""
 COLUMNS = "no, mailbox, content, copy, live, uid, flags, regs, seq, date, hold, sub, base, info, ino, mtime, ctime, young, todo"
 SUM_BYTES = 32
+_THREE_REGISTERS = 0x83
+"""How a msgpack map of three begins (fixmap): name, live and validity, and no annotation."""
 
 
 class Mailbox:
-    """One mailbox row; see schema/01-first.sql for the columns."""
+    """One mailbox row; see schema/01-first.sql for the columns.
+
+    The row of the whole store (`Ledger.whole`) has annotations only: no name, no directory, no message.
+    """
 
     __slots__ = (
         "_blob", "_regs", "count", "dir", "dirty", "hold", "id", "live", "name", "no", "problem", "seq", "stamps",
@@ -56,10 +64,17 @@ class Mailbox:
 
     @property
     def regs(self) -> Registers:
-        """Name, live and validity, decoded when first asked for."""
+        """Name, live, validity and annotations, decoded when first asked for."""
         if self._regs is None:
             self._regs = {name: Register(*r) for name, r in unpackb(self._blob).items()}
         return self._regs
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """The texts of the annotations that are set, by key: as replicated, accepted here or not."""
+        if self._regs is None and self._blob[0] <= _THREE_REGISTERS and self.id != STORE_ID:
+            return {}
+        return {key: str(r.value) for key, r in self.regs.items() if r.value and key not in NOT_ANNOTATIONS}
 
     @property
     def alive(self) -> bool:
@@ -118,6 +133,8 @@ class Ledger:
     Attributes:
         boxes: All mailboxes by number, dead ones too.
         by_id: The same by mailbox id.
+        whole: The row that bears the annotations of the whole store; it is none of the mailboxes. None: there are none.
+        book: What `mailkeep.store.annotations` has read of all annotations; None: nothing since they last changed.
     """
 
     def __init__(self, index: Index) -> None:
@@ -125,6 +142,8 @@ class Ledger:
         self.execute = index.execute
         self.boxes: dict[int, Mailbox] = {}
         self.by_id: dict[bytes, Mailbox] = {}
+        self.whole: Mailbox | None = None
+        self.book: Book | None = None
         self.forget()
         index.flushers.append(self)
 
@@ -132,13 +151,19 @@ class Ledger:
         """Read the mailboxes again (at start, and after a roll back)."""
         self.boxes = {row[0]: Mailbox(row) for row in self.execute("SELECT * FROM mailbox")}
         self.by_id = {box.id: box for box in self.boxes.values()}
+        self.whole = self.by_id.pop(STORE_ID, None)
+        if self.whole is not None:
+            del self.boxes[self.whole.no]
+        self.book = None
+
+    def rows(self) -> list[Mailbox]:
+        """All mailboxes, and the row of the whole store behind them."""
+        return [*self.boxes.values(), *([] if self.whole is None else [self.whole])]
 
     def flush(self) -> None:
         """Write changed mailboxes, just before the commit."""
-        from mailkeep.rules.digest import mailbox_digest, root_digest
-
         rows = []
-        for box in self.boxes.values():
+        for box in self.rows():
             if box.dirty:
                 rows.append(box.row())
                 box.dirty = False
@@ -148,11 +173,13 @@ class Ledger:
                 " stamps=?, hold=?, problem=? WHERE no=?",
                 rows,
             )
-            self.index.meta["root"] = root_digest(
-                (box.id, mailbox_digest(box.sum, box.name, box.validity))
-                for box in self.boxes.values()
-                if box.alive
-            )
+            self.index.meta["root"] = self.root()
+
+    def root(self) -> bytes:
+        """The digest of the whole store, from the sums that are kept up."""
+        from mailkeep.rules.digest import root_digest
+
+        return root_digest((box.id, digest) for box in self.rows() if (digest := digest_of(box)))
 
     # --- registers of mailboxes
 
@@ -169,6 +196,11 @@ class Ledger:
     def take_mailbox(self, box: Mailbox, registers: Registers) -> None:
         """Let a mailbox have these registers; the directory follows by the journal."""
         box._regs = registers
+        self.book = None
+        if box is self.whole:
+            box.seq = self.index.next_seq()
+            box.dirty = True
+            return
         name, live = str(registers[NAME].value), bool(registers[LIVE].value)
         if name != box.name or live != box.live or box.dir is None:
             box.todo = True
@@ -219,6 +251,13 @@ class Ledger:
         box = Mailbox((no, box_id, b"\x80", "", 0, 0, 1, 0, bytes(SUM_BYTES), 0, None, 0, None, None, None))
         self.boxes[no] = self.by_id[box_id] = box
         return box
+
+    def whole_row(self) -> Mailbox:
+        """The row that bears the annotations of the whole store; made when there is none."""
+        if self.whole is None:
+            self.whole = self.insert_mailbox(STORE_ID)
+            del self.boxes[self.whole.no], self.by_id[STORE_ID]
+        return self.whole
 
     def is_private(self, box: Mailbox, given: int) -> bool:
         """Whether no other replica was ever told of a mailbox.
@@ -566,6 +605,20 @@ class Ledger:
         uid, box.uidnext = box.uidnext, box.uidnext + 1
         self.take(record, {**record.regs, LIVE: self.register(True), UID: self.register(uid)})
         self.settle_names()
+
+
+def digest_of(box: Mailbox, name: str | None = None) -> bytes:
+    """The digest that a peer compares; empty for a mailbox that is not alive, and of a store without annotations.
+
+    Args:
+        name: The mailbox's name there; by default, the same.
+    """
+    from mailkeep.rules.digest import mailbox_digest
+
+    annotations = box.annotations
+    if not (box.alive or (annotations and box.id == STORE_ID)):
+        return b""
+    return mailbox_digest(box.sum, box.name if name is None else name, box.validity, annotations)
 
 
 def own_name(name: str, box_id: bytes) -> str:

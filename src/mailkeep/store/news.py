@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mailkeep.domain.record import known_to
-from mailkeep.rules.digest import mailbox_digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +20,6 @@ _SELECT = (
     "SELECT r.no, r.mailbox, r.content, r.copy, r.live, r.uid, r.flags, r.regs, r.seq, r.date, c.id, c.size, c.kept"
     " FROM record r JOIN content c ON c.no = r.content"
 )
-
-
-def digest_of(box: Mailbox, name: str | None = None) -> bytes:
-    """The digest that a peer compares; empty for a mailbox that is not alive."""
-    return mailbox_digest(box.sum, box.name if name is None else name, box.validity) if box.alive else b""
 
 
 def news(ledger: Ledger, seen: Vector, since: int) -> Iterator[tuple[Mailbox, list[WireRecord]]]:

@@ -13,7 +13,7 @@ import apsw
 from msgpack import unpackb
 
 from mailkeep.domain.errors import DataError, printable
-from mailkeep.rules.digest import MODULUS, contribution, mailbox_digest, root_digest
+from mailkeep.rules.digest import MODULUS, contribution
 from mailkeep.store import marker
 from mailkeep.store.gate import INDEX
 from mailkeep.store.index import Index
@@ -234,8 +234,7 @@ class Verification:
                 self._fault("digest", box.name, "its digest is not that of its messages")
             if top >= box.uidnext:
                 self._fault("uid", box.name, f"UIDNEXT is {box.uidnext}, and a message has UID {top}")
-        alive = [box for box in self.ledger.boxes.values() if box.alive]
-        root = root_digest((box.id, mailbox_digest(box.sum, box.name, box.validity)) for box in alive)
+        root = self.ledger.root()
         if self.index.meta.get("root", root) != root:
             self.root_wrong = True
             self._fault("digest", "store", "its digest is not that of its mailboxes")

@@ -27,6 +27,7 @@ _BYTES_OF = {
     "gib": 2**30,
     "tib": 2**40,
 }
+_BINARY_STEPS = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 _SIZE_STEPS = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
 
 
@@ -121,6 +122,16 @@ def write_duration(seconds: int) -> str:
         if seconds and seconds % step == 0:
             return f"{seconds // step}{unit}"
     return f"{seconds}s"
+
+
+def write_size(size_bytes: int) -> str:
+    """The size exactly, in the unit that says it shortest: ``2GB``, ``512MiB``, ``1500kB``, ``123``."""
+    forms = [
+        f"{size_bytes // step}{unit}"
+        for unit, step in (*_SIZE_STEPS, *_BINARY_STEPS)
+        if size_bytes and size_bytes % step == 0
+    ]
+    return min(forms, key=len, default=str(size_bytes))
 
 
 def format_duration(seconds: float) -> str:
