@@ -729,3 +729,36 @@ def test_problems_have_an_end() -> None:
         problems.append((str(at), "is excluded"))
     assert len(problems) == bounds.PROBLEMS_MAX + 1
     assert problems.more == 200_000 - 2 * bounds.PROBLEMS_MAX
+
+
+HELD_LIES = [-1, True, "6", None, [6], 1.5, float("inf"), 1 << 40, 1 << 63]
+
+
+@pytest.mark.parametrize("said", [6, *HELD_LIES], ids=repr)
+@pytest.mark.parametrize("moment", ["with nothing to do", "in the report"])
+def test_how_much_a_server_says_that_it_holds_is_a_bounded_number(
+    side: Side, said: object, moment: str
+) -> None:
+    attack = Attack(side, initiates=True)
+    with attack as liar:
+        index = liar.victim.index
+        if moment == "with nothing to do":
+            known = {
+                "ids": [ME, index.ids[index.me]],
+                "vector": [0, index.vector[index.me]],
+                "lamport": index.lamport,
+            }
+            liar.say(frames.HELLO, liar.hello(same=1, root=liar.victim._root(), held=said, **known))
+        else:
+            liar.begin()
+            liar.say(frames.DIGESTS, [[box_id("INBOX"), b"", 1]])
+            liar.say(frames.END_NEWS, None)
+            liar.say(frames.DONE, {"vector": [1, 1], "root": None})
+            liar.say(frames.REPORT, {"counts": {}, "status": 0, "problems": [], "waiting": said})
+    assert isinstance(liar.victim, Initiator)
+    if said == 6:
+        assert (attack.error, liar.victim.finished, liar.victim.waiting) == (None, True, 6)
+    else:
+        refused(attack)
+        assert "out of bounds" in str(attack.error)
+        assert not liar.victim.finished

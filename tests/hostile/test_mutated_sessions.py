@@ -65,7 +65,7 @@ def conversation(liar: Liar, initiates: bool) -> Iterator[tuple[int, Any]]:
                 yield frames.END_WHOLE, None
         yield from contents
         yield frames.DONE, {"vector": [1, 1], "root": b"r" * 32}
-        yield frames.REPORT, {"counts": {"added": 1}, "status": 0, "problems": [["a", "b"]]}
+        yield frames.REPORT, {"counts": {"added": 1}, "status": 0, "problems": [["a", "b"]], "waiting": 2}
     else:
         yield frames.CLAIM, liar.claim()
         yield from news

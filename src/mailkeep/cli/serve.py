@@ -10,6 +10,7 @@ from mailkeep.cli.main import explained
 from mailkeep.cli.run import Options, Place, find, open_store
 from mailkeep.domain.errors import (
     EXIT_DONE,
+    EXIT_HELD,
     MailkeepError,
     PeerUnavailable,
     StoreBusy,
@@ -81,7 +82,9 @@ def _answer(options: Options, wire: Wire, place: Place, greeting: dict[str, str]
         except BaseException:
             responder.abandon()
             raise
-        status = responder.final["status"] if responder.final is not None else EXIT_DONE
+        status = EXIT_HELD if responder.waiting() else EXIT_DONE
+        if responder.final is not None:
+            status = responder.final["status"]
         store.end_run(
             "serve", responder.peer_id.hex(), status, responder.final["counts"] if responder.final else {}
         )

@@ -256,7 +256,8 @@ class Run:
         if problems or report.problems or report.unknown:
             codes.append(EXIT_SKIPPED)
         archive = target.direction == "archive"
-        if (here.get("held") and not archive) or report.held or _alarms(store):
+        held = bool((here.get("held") and not archive) or report.held or _alarms(store))
+        if held or initiator.waiting:
             codes.append(EXIT_HELD)
         status = worst_exit_code(codes)
         store.end_run("sync", target.name, status, {**{"here " + k: v for k, v in here.items()}, **there})
@@ -266,13 +267,15 @@ class Run:
             self.progress.end()
         from mailkeep.cli.words import session_words
 
-        for line in session_words(target, initiator, here, there, self.options.dry, seconds, store):
+        for line in session_words(
+            target, initiator, here, there, self.options.dry, seconds, store, held=held
+        ):
             self.output.say(line)
         for where, why in (*problems, *((f"{target.name}: {a}", b) for a, b in initiator.remote_problems)):
             self.output.warn(f"{where}: {why}")
         return {
             "peer": target.name, "exit": status, "same": initiator.same, "again": initiator.again, "direction": target.direction,
-            "here": here, "there": there, "messages_here": initiator.counts[0], "messages_there": initiator.counts[1],
+            "here": here, "there": there, "held_there": initiator.waiting, "messages_here": initiator.counts[0], "messages_there": initiator.counts[1],
             "sent_bytes": initiator.wire.sent_bytes, "received_bytes": initiator.wire.received_bytes,
             "round_trips": initiator.turns, "seconds": round(seconds, 3),
             "problems": [{"where": a, "why": b} for a, b in (*problems, *initiator.remote_problems)],

@@ -26,16 +26,26 @@ def session_words(
     dry: bool,
     seconds: float,
     store: Store,
+    *,
+    held: bool,
 ) -> list[str]:
-    """Lines for people: what happened on which side."""
-    from mailkeep.wire.units import format_size
+    """Lines for people: what happened on which side.
 
-    held = store.index.execute("SELECT count(*) FROM hold").get or here.get("held") or there.get("held")
-    waiting = (
-        ["some deletions are held: mailkeep holds shows them; mailkeep approve or mailkeep reject decides"]
-        if held
-        else []
-    )
+    Args:
+        held: Deletions wait here for an answer.
+    """
+    from mailkeep.wire.units import format_count, format_size
+
+    waiting = []
+    if held:
+        waiting = [
+            "some deletions are held: mailkeep holds shows them; mailkeep approve or mailkeep reject decides"
+        ]
+    if initiator.waiting:
+        waiting.append(
+            f"{target.name}: {format_count(initiator.waiting, 'deletion')} held there: somebody has to look at them on that machine,"
+            " with mailkeep holds"
+        )
     if initiator.same:
         return [f"{target.name}: nothing to do", *waiting]
     would = "would be " if dry else ""
@@ -62,5 +72,4 @@ def session_words(
             lines.append(
                 f"{target.name}: {kept:,} messages deleted elsewhere are kept here: mailkeep holds shows them"
             )
-        return lines
     return lines + waiting

@@ -59,6 +59,7 @@ class Initiator(Endpoint):
             over all that was done here, and what it put back is to be fetched.
         outcome: What the merge did here, or None.
         remote: What the responder reports of its side.
+        waiting: Deletions that are held there, in mailboxes that both share, until somebody there answers.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Initiator(Endpoint):
         self.peer_name, self.direction, self.accept_approvals = peer_name, direction, accept_approvals
         self.state = GREETED
         self.same = self.again = False
+        self.waiting = 0
         self.role = FULL
         self.outcome: Outcome | None = None
         self.remote: dict[str, Any] = {}
@@ -179,6 +181,7 @@ class Initiator(Endpoint):
         if message.get("same"):
             if not self.is_same(message):
                 raise RemoteProtocolError("the peer says that both sides agree, and they do not")
+            self.waiting = bounds.number(message.get("held", 0), 0, bounds.RECORDS_MAX, "what is held there")
             self.same = self.finished = True
             return
         token = bounds.token(message["token"])
@@ -515,6 +518,7 @@ class Initiator(Endpoint):
             (bounds.text(a, 300), bounds.text(b, 500)) for a, b in message["problems"][:200]
         ]
         self.remote["status"] = status
+        self.waiting = bounds.number(message["waiting"], 0, bounds.RECORDS_MAX, "what is held there")
         # What a peer did not take over it put back: fetched at once, that is no surprise of a later day.
         if self.remote["refused"] and self.direction == BOTH and not self.dry:
             self.again = True

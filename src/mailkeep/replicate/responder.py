@@ -150,10 +150,20 @@ class Responder(Endpoint):
                 self.finished = True
                 return
         if self.is_same(message) and not message["lacks"] and self.direction == "both" and not self.dry:
-            self.say(frames.HELLO, self.hello(same=1, token=[0, b""], role=self.role))
+            self.say(frames.HELLO, self.hello(same=1, token=[0, b""], role=self.role, held=self.waiting()))
             self.finished = True
             return
         self._open_session(message, theirs, ours)
+
+    def waiting(self) -> int:
+        """Deletions that are held here, in mailboxes that the peer may see, and wait for a person."""
+        if self.index.execute("SELECT 1 FROM hold LIMIT 1").fetchone() is None:
+            return 0
+        from mailkeep.store.holds import waiting
+
+        return sum(
+            count for no, count in waiting(self.ledger).items() if self.view.shows(self.ledger.boxes[no])
+        )
 
     def _open_session(
         self, message: dict[str, Any], theirs: list[tuple[int, bytes]], ours: list[tuple[int, bytes]]
@@ -351,9 +361,15 @@ class Responder(Endpoint):
                 problems += applied.problems
         if problems:
             status = EXIT_SKIPPED
-        if counts.get("held"):
+        waiting = self.waiting()
+        if counts.get("held") or waiting:
             status = EXIT_HELD
-        self.final = {"counts": counts, "status": status, "problems": [list(p) for p in problems[:100]]}
+        self.final = {
+            "counts": counts,
+            "status": status,
+            "problems": [list(p) for p in problems[:100]],
+            "waiting": waiting,
+        }
         self.say(frames.REPORT, self.final)
         self.finished = True
 

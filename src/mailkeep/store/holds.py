@@ -241,6 +241,16 @@ def alarms(ledger: Ledger) -> bool:
     return bool(ledger.execute(f"SELECT 1 FROM hold WHERE reason NOT LIKE '{ARCHIVE}%' LIMIT 1").fetchone())
 
 
+def waiting(ledger: Ledger) -> dict[int, int]:
+    """How many deletions a person has to look at, by mailbox number."""
+    return dict(
+        ledger.execute(
+            "SELECT r.mailbox, count(*) FROM hold h JOIN record r ON r.hold = h.no"
+            f" WHERE h.reason NOT LIKE '{ARCHIVE}%' GROUP BY r.mailbox"
+        )
+    )
+
+
 def holds(ledger: Ledger) -> list[Hold]:
     """What waits for an answer."""
     out = []
