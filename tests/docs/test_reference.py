@@ -16,7 +16,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import apsw
 import pytest
 
 import mailkeep
@@ -219,9 +218,7 @@ def test_every_key_of_hello_and_claim_is_documented() -> None:
 
 
 def test_every_table_and_column_is_documented() -> None:
-    db = apsw.Connection(":memory:")
-    for statement in store_index._schema():
-        db.execute(statement)
+    db = store_index.Index.create(":memory:", bytes(16), bytes(8)).db
     schema = {
         table: [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
         for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")

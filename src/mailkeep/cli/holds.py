@@ -135,7 +135,7 @@ def reject(options: Options) -> int:
 def _answer(options: Options, act: Callable[[Ledger, int], int], verb: str, done: str) -> int:
     output = Output(options)
     place = find(options.store, None)
-    store = open_store(place, wait=options.wait)
+    store = open_store(place, wait=options.wait, verb=verb)
     try:
         held = rules.holds(store.ledger)
         numbers = _numbers(options.args.hold, held)

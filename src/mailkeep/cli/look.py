@@ -249,7 +249,9 @@ def run_line(run: dict[str, Any]) -> str:
 
     began = datetime.fromisoformat(run["began"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     words = [f"{value:,} {key}" for key, value in run["counts"].items() if value and key != "status"]
-    ended = EXIT_CODES.get(run["exit"], (f"status {run['exit']}", ""))[0]
+    ended = "cut off, or it goes on"
+    if run["exit"] is not None:
+        ended = EXIT_CODES.get(run["exit"], (f"status {run['exit']}", ""))[0]
     peer = f" {run['peer']}" if run["peer"] else ""
     return f"{run['run']:>6}  {began}  {run['verb']}{peer}: {ended}" + (
         f"; {', '.join(words)}" if words else ""

@@ -198,18 +198,34 @@ def limits_of(guard: GuardSettings) -> Any:
 
 
 def open_store(
-    place: Place, *, wait: float = 0, dry: bool = False, lock: Lock | None = None, create: bool = False
+    place: Place,
+    *,
+    wait: float = 0,
+    dry: bool = False,
+    lock: Lock | None = None,
+    create: bool = False,
+    verb: str = "run",
 ) -> Store:
-    """Open the store at a place; with `create`, make it if it is none yet (one-off runs; see `make_ready`)."""
+    """Open the store at a place.
+
+    Args:
+        create: Make it if it is none yet (one-off runs; see `make_ready`).
+        verb: What the run is called in the history, should it be cut off.
+    """
     # SQLite reads this when it is first loaded: what is staged for a merge spills into the state directory, not into
     # a /tmp that others share.
     os.environ["SQLITE_TMPDIR"] = os.fsdecode(place.state)
+    from mailkeep.rules.keeping import Keeping
     from mailkeep.store.store import Store
 
     if create:
         make_ready(place, dry=dry)
     limits = limits_of(place.settings.guard) if place.settings is not None else None
     store = Store.open(place.root, place.state, limits, wait, dry=dry, lock=lock)
+    store.ledger.history.verb = verb
+    if place.settings is not None:
+        kept = place.settings.retention
+        store.ledger.keeping = Keeping(kept.expunged, kept.tombstones)
     error = other_layout(place, store.index.meta["layout"])
     if error is not None:
         store.close()

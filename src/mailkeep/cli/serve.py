@@ -59,7 +59,7 @@ def _serve(options: Options, wire: Wire) -> int:
 
 def _answer(options: Options, wire: Wire, place: Place, greeting: dict[str, str], *, dry: bool) -> int:
     try:
-        store = open_store(place, dry=dry, create=options.path is not None)
+        store = open_store(place, dry=dry, create=options.path is not None, verb="serve")
     except StoreBusy as err:
         if greeting.get("lock") and greeting["lock"] == err.holder:
             raise UsageError(

@@ -195,7 +195,7 @@ class Run:
         from mailkeep.replicate.initiator import Initiator  # loaded while the peer starts
 
         try:
-            self.store = store = open_store(place, dry=options.dry, lock=lock)
+            self.store = store = open_store(place, dry=options.dry, lock=lock, verb="sync")
             self.opened = True
             store.progress = self.progress = self.output.progress()
             began = clock.monotonic()

@@ -106,7 +106,7 @@ class Reaper:
             elif (
                 record.hold is not None
             ):  # found missing here and held; now it was deleted elsewhere, and that is let go
-                record.hold = None
+                self.ledger.release(record)
                 self.ledger.set_file(record)
             self.expunged += 1
         now = clock.now()
@@ -155,7 +155,7 @@ class Reaper:
         if reason not in self._hold:
             self.ledger.execute("INSERT INTO hold VALUES (NULL, ?, ?, ?)", (clock.now(), self.origin, reason))
             self._hold[reason] = self.ledger.index.db.last_insert_rowid()
-        record.hold, record.todo = self._hold[reason], 0
+        self.ledger.hold(record, self._hold[reason])
         self.ledger.set_file(record)
         self.held += 1
 

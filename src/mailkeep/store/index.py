@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mailkeep.domain.record import Vector
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SQLITE_OLDEST = 3_051_003
 """3.7.0 to 3.51.2 can corrupt a WAL database when one connection commits while another checkpoints
 (sqlite.org/wal.html, the WAL-reset bug). apsw from PyPI carries its own, newer library."""
@@ -67,8 +67,8 @@ class Index:
         """Make a new index at `path` (or ':memory:'). Durable on return."""
         connection = _connect(path)
         with connection:
-            for statement in _schema():
-                connection.execute(statement)
+            for version in range(SCHEMA_VERSION):
+                _step(connection, version)
             connection.execute("INSERT INTO replica VALUES (1, ?, 0, 1, 0, 0)", (replica_id,))
             rows = {
                 "store": store_id,
@@ -81,11 +81,10 @@ class Index:
                 **meta,
             }
             connection.executemany("INSERT INTO meta VALUES (?, ?)", rows.items())
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         return cls(connection)
 
     @classmethod
-    def open(cls, path: str, *, doubt: bool = False) -> Index:
+    def open(cls, path: str, *, doubt: bool = False, migrate: bool = False) -> Index:
         """Open an existing index.
 
         A file that is empty, cut short or no index at all is refused before anything is written to it; SQLite
@@ -94,6 +93,7 @@ class Index:
         Args:
             doubt: If the last run did not end cleanly (there is a WAL to be replayed), read every page first. A
                 WAL that belongs to another index is replayed like the right one.
+            migrate: Bring one of an older schema version up to this one. Belongs under the store's lock.
 
         Raises:
             StorageError: It is missing, damaged, or of another version.
@@ -104,10 +104,15 @@ class Index:
             replayed = doubt and _size(path + "-wal") > 0
             connection = _connect(path, apsw.SQLITE_OPEN_READWRITE)
             version = connection.pragma("user_version")
+            if migrate and 0 < version < SCHEMA_VERSION:
+                version = _migrate(connection, version)
             if version != SCHEMA_VERSION:
+                older = version < SCHEMA_VERSION
                 raise StorageError(
                     f"the index {path} has schema version {version}; this mailkeep reads version {SCHEMA_VERSION}",
-                    hint="install the mailkeep version that wrote it, or a newer one",
+                    hint="the next mailkeep sync brings it up to date"
+                    if older
+                    else "install the mailkeep version that wrote it, or a newer one",
                 )
             if replayed:
                 _check_pages(connection, path)
@@ -238,6 +243,8 @@ class Index:
             self._kept_vector = dict(self.vector)
         if not self.dry:
             self.execute("COMMIT")
+        for flusher in self.flushers:
+            flusher.committed()
 
     # --- replicas
 
@@ -377,12 +384,28 @@ def _sqlite_version() -> int:
     return major * 1_000_000 + minor * 1000 + patch
 
 
-def _schema() -> list[str]:
+STEPS = ("01-first", "02-history")
+"""Each brings an index from the schema version before it to its own."""
+
+
+def _step(connection: apsw.Connection, version: int) -> None:
+    """Bring an index from a schema version to the next; belongs in a transaction."""
     from importlib.resources import files
 
-    text = (files("mailkeep.store") / "schema" / "01-first.sql").read_text()
+    text = (files("mailkeep.store") / "schema" / f"{STEPS[version]}.sql").read_text()
     lines = [line.split("--")[0].rstrip() for line in text.splitlines()]
-    return [s for s in "\n".join(lines).split(";") if s.strip()]
+    for statement in "\n".join(lines).split(";"):
+        if statement.strip():
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={version + 1}")
+
+
+def _migrate(connection: apsw.Connection, version: int) -> int:
+    """Bring an older index up to date, all or nothing. Durable on return."""
+    with connection:
+        for step in range(version, SCHEMA_VERSION):
+            _step(connection, step)
+    return SCHEMA_VERSION
 
 
 _TROUBLE = (
@@ -464,8 +487,12 @@ def unsound(path: str) -> str:
         for (said,) in connection.execute("PRAGMA integrity_check(1)"):
             if said != "ok":
                 return str(said).replace("\n", " ")
-        if connection.pragma("user_version") != SCHEMA_VERSION:
-            return f"its schema version is {connection.pragma('user_version')}, not {SCHEMA_VERSION}"
+        version = connection.pragma("user_version")
+        if not 0 < version <= SCHEMA_VERSION:
+            return f"its schema version is {version}, not {SCHEMA_VERSION}"
+        connection.execute("BEGIN")  # never committed: an older one is looked at as it would become
+        for step in range(version, SCHEMA_VERSION):
+            _step(connection, step)
         index = Index(connection)
         for key, kind in _MUST_HAVE.items():
             if not isinstance(index.meta.get(key), kind):

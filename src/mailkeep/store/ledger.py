@@ -24,6 +24,9 @@ from mailkeep.domain.record import (
     flags_set,
     order,
 )
+from mailkeep.rules.keeping import Keeping
+from mailkeep.store.history import History
+from mailkeep.system import clock
 from mailkeep.wire.registers import decode, encode, encode_one
 
 TYPE_CHECKING = False
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 NO_FILE, IN_NEW, IN_CUR = 0, 1, 2
 REPLACE = 2
 """A record's `todo` when its file is known to be damaged, and is to be replaced once the vault has the content."""
-COLUMNS = "no, mailbox, content, copy, live, uid, flags, regs, seq, date, hold, sub, base, info, ino, mtime, ctime, young, todo"
+COLUMNS = "no, mailbox, content, copy, live, uid, flags, regs, seq, date, hold, sub, base, info, ino, mtime, ctime, young, todo, gone, keep"
 SUM_BYTES = 32
 _THREE_REGISTERS = 0x83
 """How a msgpack map of three begins (fixmap): name, live and validity, and no annotation."""
@@ -95,13 +98,14 @@ class Record:
     """One record row; `regs` is decoded when first asked for."""
 
     __slots__ = (
-        "_blob", "_regs", "base", "content", "copy", "ctime", "date", "flags", "hold", "info", "ino", "live", "mailbox",
-        "mtime", "no", "seq", "sub", "todo", "uid", "young",
+        "_blob", "_regs", "base", "content", "copy", "ctime", "date", "flags", "gone", "hold", "info", "ino", "keep", "live",
+        "mailbox", "mtime", "no", "seq", "sub", "todo", "uid", "young",
     )  # fmt: skip
 
     def __init__(self, row: tuple) -> None:  # type: ignore[type-arg]
         (self.no, self.mailbox, self.content, self.copy, live, self.uid, self.flags, self._blob, self.seq, self.date,
-         self.hold, self.sub, self.base, self.info, self.ino, self.mtime, self.ctime, self.young, self.todo) = row  # fmt: skip
+         self.hold, self.sub, self.base, self.info, self.ino, self.mtime, self.ctime, self.young, self.todo,
+         self.gone, self.keep) = row  # fmt: skip
         self.live = bool(live)
         self._regs: Registers | None = None
 
@@ -135,20 +139,33 @@ class Ledger:
         by_id: The same by mailbox id.
         whole: The row that bears the annotations of the whole store; it is none of the mailboxes. None: there are none.
         book: What `mailkeep.store.annotations` has read of all annotations; None: nothing since they last changed.
+        keeping: How long what is removed can be given back.
+        history: What the run that goes on has changed.
     """
 
     def __init__(self, index: Index) -> None:
         self.index = index
         self.execute = index.execute
+        self.keeping = Keeping()
+        self.history = History(index)
         self.boxes: dict[int, Mailbox] = {}
         self.by_id: dict[bytes, Mailbox] = {}
         self.whole: Mailbox | None = None
         self.book: Book | None = None
         self.forget()
+        self._read()
         index.flushers.append(self)
 
     def forget(self) -> None:
-        """Read the mailboxes again (at start, and after a roll back)."""
+        """Read the mailboxes again, after a roll back."""
+        self.history.forget()
+        self._read()
+
+    def committed(self) -> None:
+        """What was flushed is durable."""
+        self.history.committed()
+
+    def _read(self) -> None:
         self.boxes = {row[0]: Mailbox(row) for row in self.execute("SELECT * FROM mailbox")}
         self.by_id = {box.id: box for box in self.boxes.values()}
         self.whole = self.by_id.pop(STORE_ID, None)
@@ -161,7 +178,8 @@ class Ledger:
         return [*self.boxes.values(), *([] if self.whole is None else [self.whole])]
 
     def flush(self) -> None:
-        """Write changed mailboxes, just before the commit."""
+        """Write changed mailboxes and the history, just before the commit."""
+        self.history.flush()
         rows = []
         for box in self.rows():
             if box.dirty:
@@ -202,6 +220,9 @@ class Ledger:
             box.dirty = True
             return
         name, live = str(registers[NAME].value), bool(registers[LIVE].value)
+        if name != box.name or live != box.live:
+            by = registers[NAME] if name != box.name else registers[LIVE]
+            self.history.mailbox(box.no, box.name, box.live, by.writer)
         if name != box.name or live != box.live or box.dir is None:
             box.todo = True
         box.name, box.live, box.validity = name, live, int(registers[VALIDITY].value)
@@ -426,7 +447,8 @@ class Ledger:
         blob = encode_one(WEAK if weak else lamport, me, lamport, me, packed)
         seq = self.index.next_seq()
         self.execute(
-            "INSERT INTO record VALUES (NULL, ?, ?, ?, 1, ?, ?, ?, ?, ?, NULL, 0, NULL, NULL, NULL, NULL, NULL, 0, 0)",
+            "INSERT INTO record VALUES (NULL, ?, ?, ?, 1, ?, ?, ?, ?, ?, NULL, 0, NULL, NULL, NULL, NULL, NULL, 0, 0, NULL,"
+            " NULL)",
             (box.no, content, copy, uid, packed, blob, seq, date),
         )
         box.count += 1
@@ -454,6 +476,8 @@ class Ledger:
                 None,
                 0,
                 0,
+                None,
+                None,
             )
         )
 
@@ -497,7 +521,8 @@ class Ledger:
         self.index.seq = seq
         self.index.executemany("INSERT INTO content VALUES (?, ?, ?, 1, ?)", contents)
         self.index.executemany(
-            "INSERT INTO record VALUES (?, ?, ?, 0, 1, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?, 0)", records
+            "INSERT INTO record VALUES (?, ?, ?, 0, 1, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?, 0, NULL, NULL)",
+            records,
         )
 
     def take(self, record: Record, registers: Registers, content_id: bytes | None = None) -> None:
@@ -518,17 +543,22 @@ class Ledger:
             box.count += live - record.live
             box.dirty = True
         if live != record.live or flags != record.flags:
+            self.history.record(
+                record.no, record.live, record.flags, _writer(registers, record, live=live, flags=flags)
+            )
             record.todo = REPLACE if live and record.todo == REPLACE else 1
             if live and not record.live:
-                record.hold = None
+                record.hold = record.gone = record.keep = None
                 if not box.live and box.dir is None:
                     box.todo = box.dirty = True
-            elif not live and not box.alive and box.dir is not None:
+            elif record.live and not live:
+                self._begin_retention(record)
+            if not live and not box.alive and box.dir is not None:
                 box.todo = box.dirty = True  # deleted elsewhere, and this was the last message that kept it
         record.live, record.uid, record.flags, record.regs = live, uid, flags, registers
         record.seq = self.index.next_seq()
         self.execute(
-            "UPDATE record SET live=?, uid=?, flags=?, regs=?, seq=?, date=?, hold=?, todo=? WHERE no=?",
+            "UPDATE record SET live=?, uid=?, flags=?, regs=?, seq=?, date=?, hold=?, todo=?, gone=?, keep=? WHERE no=?",
             (
                 live,
                 uid,
@@ -538,6 +568,8 @@ class Ledger:
                 record.date,
                 record.hold,
                 record.todo,
+                record.gone,
+                record.keep,
                 record.no,
             ),
         )
@@ -545,9 +577,10 @@ class Ledger:
     def set_file(self, record: Record) -> None:
         """Write the local columns: what is known of the file, hold and journal mark."""
         self.execute(
-            "UPDATE record SET hold=?, sub=?, base=?, info=?, ino=?, mtime=?, ctime=?, young=?, todo=? WHERE no=?",
+            "UPDATE record SET hold=?, sub=?, base=?, info=?, ino=?, mtime=?, ctime=?, young=?, todo=?, gone=?, keep=?"
+            " WHERE no=?",
             (record.hold, record.sub, record.base, record.info, record.ino, record.mtime, record.ctime, record.young,
-             record.todo, record.no),
+             record.todo, record.gone, record.keep, record.no),
         )  # fmt: skip
 
     def remove(self, record: Record, approved: bool = False) -> None:
@@ -584,7 +617,25 @@ class Ledger:
         box.dirty = True
         self.take(record, {**record.regs, UID: self.register(uid)})
 
-    # --- holds
+    # --- retention and holds
+
+    def retention(self, box: Mailbox) -> int:
+        """For how many seconds contents are kept that are expunged in a mailbox now."""
+        return self.keeping.expunged
+
+    def _begin_retention(self, record: Record) -> None:
+        record.gone = clock.now()
+        record.keep = record.gone + self.retention(self.boxes[record.mailbox])
+
+    def hold(self, record: Record, hold: int) -> None:
+        """Keep a record's file, though it is, or is to be, deleted; of a tombstone the retention begins later."""
+        record.hold, record.todo, record.gone, record.keep = hold, 0, None, None
+
+    def release(self, record: Record) -> None:
+        """End a record's hold; of a tombstone the retention begins now. The caller writes the record."""
+        record.hold = None
+        if not record.live:
+            self._begin_retention(record)
 
     def approve(self, record: Record) -> None:
         """Carry a held deletion out: tell the others too, so that no guard asks again."""
@@ -592,7 +643,8 @@ class Ledger:
             self.remove(record, approved=True)
             return
         regs = {**record.regs, APPROVED: self.register(record.rank)}
-        record.hold, record.todo = None, 1
+        record.todo = 1
+        self.release(record)
         self.take(record, regs)
 
     def reject(self, record: Record) -> None:
@@ -619,6 +671,18 @@ def digest_of(box: Mailbox, name: str | None = None) -> bytes:
     if not (box.alive or (annotations and box.id == STORE_ID)):
         return b""
     return mailbox_digest(box.sum, box.name if name is None else name, box.validity, annotations)
+
+
+def _writer(registers: Registers, record: Record, *, live: bool, flags: str) -> int:
+    """Who wrote what makes a record change: the newest of the registers by which it does."""
+    if live != record.live:
+        return registers[LIVE].writer
+    differ = flags_set(registers) ^ unpack(record.flags)
+    return max(
+        (registers[name] for name in differ if name in registers),
+        key=lambda r: r.rank,
+        default=registers[LIVE],
+    ).writer
 
 
 def own_name(name: str, box_id: bytes) -> str:

@@ -26,6 +26,7 @@ from mailkeep.domain.record import (
     newer,
     order,
 )
+from mailkeep.store.history import MERGED
 from mailkeep.store.holds import Reaper, forget_answered, is_approved
 from mailkeep.store.ledger import COLUMNS, NO_FILE, Record, own_name
 from mailkeep.wire.registers import decode, encode, memoised
@@ -230,6 +231,14 @@ class Merge:
 
     def commit(self) -> Outcome:
         """Merge all that is staged. Belongs in a transaction; durable when that ends."""
+        history = self.ledger.history
+        cause, history.cause = history.cause, MERGED
+        try:
+            return self._commit()
+        finally:
+            history.cause = cause
+
+    def _commit(self) -> Outcome:
         index, claim = self.index, self.claim
         self.was_seen = was_seen = dict(index.vector)
         alive = {box.no for box in self.ledger.alive()} if self.additions else set()
@@ -401,13 +410,26 @@ class Merge:
                 if whole or self.additions:
                     blob = encode(self._merged({}, decode(blob, bool(live), uid), whole, was_seen)[0])
                 fresh.append(
-                    (box.no, content, copy, live, uid, flags, blob, index.next_seq(), date, int(bool(live)))
+                    (
+                        box.no,
+                        content,
+                        copy,
+                        live,
+                        uid,
+                        flags,
+                        blob,
+                        index.next_seq(),
+                        date,
+                        int(bool(live)),
+                        None if live else self.now,
+                    )
                 )
                 if live:
                     count += 1
                     added += contribution(content_id, copy, uid, flags)
             index.executemany(
-                "INSERT INTO record VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, NULL, NULL, NULL, NULL, NULL, 0, ?)",
+                "INSERT INTO record VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, NULL, NULL, NULL, NULL, NULL, 0, ?, ?,"
+                " NULL)",
                 fresh,
             )
             if count:
@@ -445,13 +467,15 @@ class Merge:
             self.changed.append((record, was_shown, was_uid))
         # Somebody answered elsewhere.
         if record.hold is not None and self.accept_approvals and is_approved(record):
-            record.hold, record.todo = None, 1
+            record.todo = 1
+            self.ledger.release(record)
             self.ledger.set_file(record)
         if was_live and not record.live:
             self.killed.append(record)
             if record.hold is not None and record.sub == NO_FILE:
                 # Held because its file was missing; that it was removed, somebody else confirms.
-                record.hold, record.todo = None, 0
+                record.todo = 0
+                self.ledger.release(record)
                 self.ledger.set_file(record)
                 self._back.add(record.no)
             if still:

@@ -18,6 +18,7 @@ from mailkeep.domain.errors import printable
 from mailkeep.domain.flags import OLD
 from mailkeep.domain.record import SIZE_MAX
 from mailkeep.rules.listing import Comparison
+from mailkeep.store.history import FOUND
 from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE, REPLACE
 from mailkeep.store.maildir import SUBS, stamp_of
 from mailkeep.system import clock, fs
@@ -194,9 +195,12 @@ class Scan:
         Raises:
             MailkeepError: Nothing was concluded from what could not be read.
         """
+        history = self.ledger.history
+        cause, history.cause = history.cause, FOUND
         try:
             return self._run()
         finally:
+            history.cause = cause
             if self.share is not None:
                 self.share.abandon()
 

@@ -54,7 +54,6 @@ class Store:
         self.distrust = str(index.meta.get("distrust") or "")
         self.bumped = self.noted = False
         self.dry = False
-        self.began = clock.now()
         self.progress: Watch | None = None
         self.first_content = index.value("SELECT coalesce(max(no), 0) FROM content")
 
@@ -86,7 +85,7 @@ class Store:
         if lock is None:
             lock = take_lock(root, state, wait_seconds)
         try:
-            index = Index.open(os.fsdecode(os.path.join(state, INDEX)), doubt=True)
+            index = Index.open(os.fsdecode(os.path.join(state, INDEX)), doubt=True, migrate=True)
             store = cls(root, state, lock, index, limits or Limits())
             if dry:
                 store.dry = True
@@ -189,7 +188,11 @@ class Store:
         lock = take_lock(root, state)
         try:
             store = cls(
-                root, state, lock, Index.open(os.fsdecode(os.path.join(state, INDEX))), limits or Limits()
+                root,
+                state,
+                lock,
+                Index.open(os.fsdecode(os.path.join(state, INDEX)), migrate=True),
+                limits or Limits(),
             )
             found = marker.read(store.maildir.fd, root)
             if found is not None and found[0] != store.id:
@@ -216,7 +219,7 @@ class Store:
         Args:
             generation: The highest one known, of the marker or of what was displaced.
         """
-        index = Index.open(os.fsdecode(os.path.join(state, INDEX)))
+        index = Index.open(os.fsdecode(os.path.join(state, INDEX)), migrate=True)
         store = cls(root, state, lock, index, limits or Limits())
         store.distrust = f"{INDEX_OLD} (generation {index.meta['generation']})"
         with index.transaction():
@@ -434,9 +437,12 @@ class Store:
     def end_run(self, verb: str, peer: str | None, status: int, counts: dict[str, int]) -> None:
         """Note the run when it changed something, or failed as the last one did not. Durable on return.
 
-        A timer comes back each minute while deletions wait for a person: that is one line of the log.
+        A timer comes back each minute while deletions wait for a person: that is one line of the log. What a run
+        changes before this is called is noted as a run that was cut off, until this says how it ended.
         """
-        if self.dry or (not self.bumped and (status == EXIT_DONE or self._is_said(verb, peer, status))):
+        history = self.ledger.history
+        silent = status == EXIT_DONE or self._is_said(verb, peer, status)
+        if self.dry or (not self.bumped and history.run is None and silent):
             return
         if self.bumped:
             self.vault.syncer.sync()
@@ -444,10 +450,8 @@ class Store:
         with self.index.transaction():
             if self.bumped:
                 self.index.meta["marker_pending"] = 0
-            self.index.execute(
-                "INSERT INTO run VALUES (NULL, ?, ?, ?, ?, ?, ?)",
-                (self.began, clock.now(), verb, peer, status, packb(counts)),
-            )
+            history.end(verb, peer, status, counts)
+        history.begin()
         self.bumped = False
 
     def _is_said(self, verb: str, peer: str | None, status: int) -> bool:
