@@ -79,8 +79,12 @@ def _answer(options: Options, wire: Wire, place: Place, greeting: dict[str, str]
         os.set_blocking(1, False)
         try:
             drive(responder, 0, 1, timeout_seconds=TIMEOUT_SECONDS, until=lambda: responder.finished)
-        except BaseException:
+        except BaseException as err:
             responder.abandon()
+            unseen = responder.outcome is not None and not responder.applies
+            if unseen and isinstance(err, PeerUnavailable) and not dry:
+                store.bump()  # committed, and nobody is left to be told: the mail is to be seen all the same
+                store.apply()
             raise
         status = EXIT_HELD if responder.waiting() else EXIT_DONE
         if responder.final is not None:

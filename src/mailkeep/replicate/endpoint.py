@@ -96,6 +96,8 @@ class Endpoint:
         """How many it may ask for, as far as counted: the store may have got more since."""
         self.sending: list[Iterator[None]] = []
         """What is to be sent, piece by piece, as there is room."""
+        self.said_first = False
+        """Set by what is sending, to go on only once all that was queued so far has been written."""
         self.serving: list[tuple[bytes, int | None]] = []
         """Contents that the peer asked for, the next one last, each with its INTERNALDATE if it may see it."""
         self.since = 0
@@ -190,7 +192,11 @@ class Endpoint:
             raise fs.explain(err, "the session could not go on") from err
 
     def _produce(self) -> None:
-        while self.wire.queued < OUT_BYTES:
+        if self.said_first:
+            if self.wire.output(flush=True):
+                return
+            self.said_first = False
+        while self.wire.queued < OUT_BYTES and not self.said_first:
             if self.sending:
                 try:
                     next(self.sending[0])

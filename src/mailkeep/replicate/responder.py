@@ -38,6 +38,7 @@ class Responder(Endpoint):
         role: What the initiator may do here: one of view.ROLES.
         learns: The index was rebuilt, and only takes in this session.
         outcome: What the commit did here, or None.
+        applies: Files are being put in place, or are in place.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Responder(Endpoint):
         self.token: tuple[int, bytes] = FIRST
         self.scan_problems: list[tuple[str, str]] = []
         self.final: dict[str, Any] | None = None
-        self.merges = self.learns = False
+        self.merges = self.learns = self.applies = False
         self.claims = 0
         self.peer_id = b""
         self.answerer: Answerer | None = None
@@ -334,9 +335,10 @@ class Responder(Endpoint):
         self.sending.append(self._finish())
 
     def _finish(self) -> Iterator[None]:
-        """After DONE is on its way: put files in place, then report."""
+        """After DONE is on its way, so that both ends work at once: put files in place, then report."""
+        self.said_first = True
         yield
-        yield
+        self.applies = True
         store = self.store
         problems = list(self.scan_problems) + self.refused
         counts: dict[str, int] = {}
