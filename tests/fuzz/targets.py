@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from datetime import date
+from hashlib import sha256
 
 from msgpack import packb, unpackb
 
@@ -16,10 +17,11 @@ from mailkeep.cli.main import plain
 from mailkeep.domain.errors import ConfigError, RemoteProtocolError
 from mailkeep.domain.flags import pack, unpack
 from mailkeep.domain.names import MailboxName
-from mailkeep.domain.record import LAMPORT_MAX
+from mailkeep.domain.record import LAMPORT_MAX, SIZE_MAX
 from mailkeep.replicate import bounds
 from mailkeep.store import marker
 from mailkeep.wire import (
+    copies,
     dovecotkeywords,
     frames,
     headers,
@@ -265,15 +267,47 @@ def claims(data: bytes) -> None:
     assert all(value <= message["lamport"] <= LAMPORT_MAX for value in message["vector"])
 
 
+def manifest_of_a_copy(data: bytes) -> None:
+    reading = copies.Reading()
+    if data[:1] == b"+":  # what a copy begins with, so that what follows is looked at
+        reading.line(_HEAD)
+        reading.line(_BOX)
+        data = data[1:]
+    read = [reading.line(line) for line in data.splitlines(keepends=True)]
+    for line in read:
+        if isinstance(line, copies.Message):
+            assert line.path.split(b"/")[0] in (copies.MAIL, copies.OTHER, copies.EXPUNGED)
+            assert b".." not in line.path.split(b"/")
+            assert 0 <= line.size < SIZE_MAX
+
+
+_HEAD = copies.line_of(copies.Head("snapshot", bytes(16), 1_700_000_000, str(Layout()), (), expunged=True))
+_BOX = copies.line_of(copies.Box("Work", bytes(16), b"Maildir/.Work", 1, 2))
+_PATH = b"Maildir/.Work/cur/1700000000." + b"ab" * 32 + b".1:2,S"
+_MESSAGE = copies.Message(_PATH, b"\xab" * 32, 7, 1_700_000_000, "OS $Forwarded", 1, 1)
+_EXPUNGED = copies.Message(
+    copies.expunged_path(b"\xab" * 32), b"\xab" * 32, 7, -5, "", 1, 0, 1_700_000_000, "Work"
+)
+_END = copies.line_of(
+    copies.End(
+        1, 1, 1, 14, 0,
+        sha256(_HEAD + _BOX + copies.line_of(_MESSAGE) + copies.line_of(_EXPUNGED)).hexdigest(),
+    )
+)  # fmt: skip
+
 TARGETS: dict[str, Target] = {
     function.__name__: function
     for function in (
         wire, greeting, frames_roundtrip, registers_of_a_peer, flags, file_name, mailbox_name, directory_name, modified_utf7, patterns,
         name_map, keyword_table, layout_detection, layout_text, amounts, point_in_time, search_query, message_head, address, configuration, root_marker, command_line, claims,
+        manifest_of_a_copy,
     )
 }  # fmt: skip
 
 SEEDS: dict[str, list[bytes]] = {
+    "manifest_of_a_copy": [
+        _HEAD, _HEAD + _BOX, b"+" + copies.line_of(_MESSAGE), b"+" + copies.line_of(_MESSAGE) + copies.line_of(_EXPUNGED) + _END,
+    ],
     "wire": [b"\x05\0\0\0\x01\x06\xc0", b"\x45\0\0\0\0\x01\x06\xc0", b"\x48\x28\xb5\x2f\xfd\0\x58\x31\0\0\0\0\0\x01\x06\xc0"],
     "greeting": [b"mailkeep/1 dry=0 lock=8:1\n", b"mailkeep/2\n", b"Welcome to server\n"],
     "frames_roundtrip": [b"a\n\nbc", b"\xffa\n" + b"x" * 300],

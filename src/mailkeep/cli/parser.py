@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mailkeep import __version__
-from mailkeep.cli.grammar import care, holds, keeping, look, session, setup
+from mailkeep.cli.grammar import care, copies, holds, keeping, look, session, setup
 from mailkeep.cli.grammar.core import Builder, Parser, common_options
 from mailkeep.cli.run import Options
 from mailkeep.domain.errors import EXIT_CODES, UsageError
@@ -46,6 +46,7 @@ def parser() -> Parser:
     care.check(build)
     care.selftest(build)
     care.recovery(build)
+    copies.copies(build)
     setup.config(build)
     setup.completion(build)
     return top

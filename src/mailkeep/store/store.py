@@ -462,21 +462,24 @@ class Store:
         return last is not None and last[0] == status
 
 
-def refuse_mail_tree(state: bytes) -> None:
-    """State never lies inside a mail root: one IMAP DELETE removed vault and index there (measured)."""
-    path = os.path.realpath(state)
+def refuse_mail_tree(
+    directory: bytes,
+    what: str = "the state directory",
+    hint: str = "choose a directory outside every mail tree with --state",
+) -> None:
+    """State never lies inside a mail root: one IMAP DELETE removed vault and index there (measured). Nor do copies."""
+    path = os.path.realpath(directory)
     while True:
+        inside = ""
         if os.path.isdir(os.path.join(path, b"cur")) and os.path.isdir(os.path.join(path, b"new")):
+            inside = "the Maildir"
+        elif os.path.isdir(os.path.join(path, b".notmuch")):
+            inside = "the notmuch database"
+        if inside:
             raise UsageError(
-                f"the state directory {printable(state)} would lie inside the Maildir {printable(path)}",
+                f"{what} {printable(directory)} would lie inside {inside} {printable(path)}",
                 untouched="anything",
-                hint="choose a directory outside every mail tree with --state",
-            )
-        if os.path.isdir(os.path.join(path, b".notmuch")):
-            raise UsageError(
-                f"the state directory {printable(state)} would lie inside the notmuch database {printable(path)}",
-                untouched="anything",
-                hint="choose a directory outside every mail tree with --state",
+                hint=hint,
             )
         parent = os.path.dirname(path)
         if parent == path:

@@ -53,7 +53,7 @@ function _shtab_mailkeep_using
   test "$_shtab_mailkeep_cmdpath" = "$argv"
 end
 
-set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve status log verify holds approve reject check selftest doctor backup rebuild config 'config show' 'config path' 'config names' completion
+set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve status log verify holds approve reject check selftest doctor backup rebuild snapshot export import verify-copy config 'config show' 'config path' 'config names' completion
 set -g _shtab_mailkeep_opts_with_value --command --direction --encoding --exclude --from --include --last --layout --map --messages --path --peer --recover --remote-store --role --scratch --seed --state --store --time --wait
 
 complete -c mailkeep -e
@@ -226,6 +226,43 @@ complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -l recover -x -d 'make m
 complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -s n -l dry-run -d 'say what would be done; change nothing'
 complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -l force -d 'though the index is sound, or the Maildir has lost its marker'
 complete -c mailkeep -n '_shtab_mailkeep_using rebuild' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a snapshot -d 'copy a whole store, so that it can be checked and taken in again anywhere'
+complete -c mailkeep -n '_shtab_mailkeep_using snapshot' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using snapshot' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using snapshot' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using snapshot' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using snapshot' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
+complete -c mailkeep -n '_shtab_mailkeep_using snapshot' -l expunged -d 'expunged messages too, as far as the vault still has them'
+complete -c mailkeep -n '_shtab_mailkeep_using snapshot' -l link -d 'by hard links to the vault, where that can be: quick and small, but no second copy of the bytes'
+complete -c mailkeep -n '_shtab_mailkeep_using snapshot' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
+complete -c mailkeep -n '_shtab_mailkeep_using snapshot; and test $_shtab_mailkeep_npos -eq 0' -ka "(__fish_complete_directories)" -d 'where to make it; nothing is there yet'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a export -d 'copy mailboxes, or what a query finds, likewise'
+complete -c mailkeep -n '_shtab_mailkeep_using export' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using export' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using export' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using export' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using export' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
+complete -c mailkeep -n '_shtab_mailkeep_using export' -l expunged -d 'expunged messages too, as far as the vault still has them'
+complete -c mailkeep -n '_shtab_mailkeep_using export' -l link -d 'by hard links to the vault, where that can be: quick and small, but no second copy of the bytes'
+complete -c mailkeep -n '_shtab_mailkeep_using export' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
+complete -c mailkeep -n '_shtab_mailkeep_using export; and test $_shtab_mailkeep_npos -ge 0' -ka "(__fish_complete_directories)" -d 'where to make it; nothing is there yet'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a import -d 'take a copy in'
+complete -c mailkeep -n '_shtab_mailkeep_using import' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using import' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using import' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using import' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using import' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
+complete -c mailkeep -n '_shtab_mailkeep_using import' -s n -l dry-run -d 'say what would be added; change nothing'
+complete -c mailkeep -n '_shtab_mailkeep_using import' -l removed -d 'bring back what was expunged here since the copy was made, too'
+complete -c mailkeep -n '_shtab_mailkeep_using import' -l expunged -d 'take the copy'"'"'s expunged messages in as such: then they can be given back here'
+complete -c mailkeep -n '_shtab_mailkeep_using import' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
+complete -c mailkeep -n '_shtab_mailkeep_using import; and test $_shtab_mailkeep_npos -eq 0' -ka "(__fish_complete_directories)" -d 'the copy'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a verify-copy -d 'is a copy still what was written?'
+complete -c mailkeep -n '_shtab_mailkeep_using verify-copy' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using verify-copy' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using verify-copy' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using verify-copy' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using verify-copy; and test $_shtab_mailkeep_npos -eq 0' -ka "(__fish_complete_directories)" -d 'the copy'
 complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a config -d 'show the configuration'
 complete -c mailkeep -n '_shtab_mailkeep_using config' -s h -l help -d 'show this help message and exit'
 complete -c mailkeep -n '_shtab_mailkeep_using config; and test $_shtab_mailkeep_npos -eq 0' -a show -d 'every setting with its source'
