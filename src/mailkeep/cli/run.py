@@ -225,7 +225,7 @@ def open_store(
     store.ledger.history.verb = verb
     if place.settings is not None:
         kept = place.settings.retention
-        store.ledger.keeping = Keeping(kept.expunged, kept.tombstones)
+        store.ledger.keeping = Keeping(kept.expunged, kept.tombstones, kept.history, kept.history_changes)
     error = other_layout(place, store.index.meta["layout"])
     if error is not None:
         store.close()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mailkeep.store.index import Index
+    from mailkeep.store.ledger import Ledger
 
 FOUND, MERGED, ASKED = 1, 2, 3
 """Causes of a change: another program did it and a scan found that; a peer's write was merged; the run's own command."""
@@ -114,3 +115,42 @@ class History:
                 "UPDATE run SET ended = ?, verb = ?, peer = ?, status = ?, counts = ? WHERE no = ?",
                 (now, verb, peer, status, packb(counts), self.run),
             )
+
+
+TRIM_ROWS = 50_000
+"""Changes that `trim` forgets at once: a transaction of some ten milliseconds."""
+
+
+def trim(ledger: Ledger, now: int, most: int = TRIM_ROWS) -> int:
+    """Forget runs, and changes, that are older or more than `ledger.keeping` says. Durable on return.
+
+    Whole runs are forgotten, the oldest first; of those only that are too many, the run itself is still listed. The
+    last run stays, whatever it did. A run that is dated in the past by a clock that was wrong does not take
+    younger ones with it.
+
+    Args:
+        now: In seconds.
+        most: Delete at most so many rows; call it again until it returns 0.
+
+    Returns:
+        How many rows of changes were deleted.
+    """
+    keeping, index = ledger.keeping, ledger.index
+    last = index.value("SELECT coalesce(max(no), 0) FROM run")
+    kept = "SELECT coalesce(min(no), ?1) FROM run WHERE"
+    young = index.value(f"{kept} coalesce(ended, began) >= ?2", (last, now - keeping.history))
+    limit = int(index.meta.get("changes", 0)) - keeping.history_changes
+    few = index.value(f"{kept} first_change > ?2", (last, limit))
+    with index.transaction():
+        ledger.execute("DELETE FROM run WHERE no < ?", (young,))
+        ledger.execute("UPDATE run SET first_change = NULL WHERE no < ? AND first_change IS NOT NULL", (few,))
+        first = ledger.execute("SELECT min(first_change) FROM run WHERE first_change IS NOT NULL").get
+        if first is None:
+            return 0
+        deleted = 0
+        for table in ("change", "box_change"):
+            low = ledger.execute(f"SELECT min(no) FROM {table}").get
+            if low is not None and low < first:
+                ledger.execute(f"DELETE FROM {table} WHERE no < ?", (min(first, low + most),))
+                deleted += index.db.changes()
+        return deleted

@@ -14,7 +14,7 @@ The tables (every key but ``path`` may be left out)::
     [stores.mail.peers.server]    url | path | command, remote_store, direction, include, exclude,
                                   map, accept_approvals, timeout
     [stores.mail.hooks]           pre, post
-    [stores.mail.retention]       expunged, tombstones
+    [stores.mail.retention]       expunged, tombstones, history, history_changes
     [stores.mail.backup]          every, daily, weekly
 """
 
@@ -193,15 +193,19 @@ class RetentionSettings(Section):
     Attributes:
         expunged: Seconds for which the content of an expunged message is kept.
         tombstones: Seconds for which, at least, it is remembered that it was expunged.
+        history: Seconds for which runs and their changes are remembered.
+        history_changes: At most so many changes are remembered.
     """
 
-    __slots__ = ("expunged", "tombstones")
-    keys = ("expunged", "tombstones")
+    __slots__ = ("expunged", "history", "history_changes", "tombstones")
+    keys = ("expunged", "tombstones", "history", "history_changes")
 
     def __init__(self, reader: Reader) -> None:
         self.sources = reader.sources
         self.expunged = reader.take("expunged", check_duration, 90 * 86400)
         self.tombstones = reader.take("tombstones", check_duration, 400 * 86400)
+        self.history = reader.take("history", check_duration, 400 * 86400)
+        self.history_changes = reader.take("history_changes", check_count, 1_000_000)
         reader.finish()
 
 
@@ -395,7 +399,7 @@ def _plain(key: str, value: object) -> object:
         return str(value)
     if isinstance(value, tuple):
         return list(value)
-    if key in ("window", "timeout", "expunged", "tombstones", "every") and isinstance(value, int):
+    if key in ("window", "timeout", "expunged", "tombstones", "history", "every") and isinstance(value, int):
         return write_duration(value)
     if isinstance(value, float):
         return format_share(value)
