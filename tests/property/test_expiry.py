@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailkeep.domain.annotation import Expire
 from mailkeep.rules.expiry import (
     AGE,
     COPIES,
@@ -24,19 +23,14 @@ from mailkeep.rules.expiry import (
     stays,
 )
 
-
-@dataclass(frozen=True)
-class Rule:
-    age: int | None = None
-    keep_flagged: bool = False
-    keep_unread: bool = False
-    count: int | None = None
-    size: int | None = None
-
-
 small = st.integers(0, 30)
 rules = st.builds(
-    Rule, st.none() | small, st.booleans(), st.booleans(), st.none() | st.integers(1, 8), st.none() | small
+    Expire,
+    st.none() | small,
+    keep_flagged=st.booleans(),
+    keep_unread=st.booleans(),
+    count=st.none() | st.integers(1, 8),
+    size=st.none() | small,
 )
 mailboxes = st.lists(
     st.tuples(small, st.booleans(), st.booleans(), st.integers(0, 9), st.booleans()), max_size=12
@@ -49,7 +43,7 @@ times = st.integers(0, 40)
 
 
 @given(rules, mailboxes, times)
-def test_a_legal_hold_wins_over_every_rule(rule: Rule, messages: list[Message], now: int) -> None:
+def test_a_legal_hold_wins_over_every_rule(rule: Expire, messages: list[Message], now: int) -> None:
     assert not any(message.legal for message, _ in due(rule, messages, now))
 
 
@@ -61,7 +55,7 @@ def test_a_legal_hold_keeps_every_content(them: list[Claim], now: int, copies: i
 
 @given(rules, mailboxes, times)
 def test_what_goes_is_older_than_what_stays_and_no_more_goes_than_must(
-    rule: Rule, messages: list[Message], now: int
+    rule: Expire, messages: list[Message], now: int
 ) -> None:
     gone = due(rule, messages, now)
     out = {message.no for message, _ in gone}
@@ -71,9 +65,9 @@ def test_what_goes_is_older_than_what_stays_and_no_more_goes_than_must(
     if gone and rest:
         assert max((m.at, m.no) for m, _ in gone) < min((m.at, m.no) for m in rest)
     for message, why in gone:
-        assert (why == AGE) == (rule.age is not None and now - message.at >= rule.age)
+        assert (why == AGE) == (rule.age is not None and now - message.at > rule.age)
     if rule.age is not None:
-        assert all(now - m.at < rule.age for m in rest)
+        assert all(now - m.at <= rule.age for m in rest)
     if rule.count is not None:
         assert len(rest) <= rule.count
     if rule.size is not None:
@@ -89,26 +83,26 @@ def test_what_goes_is_older_than_what_stays_and_no_more_goes_than_must(
 
 
 @given(rules, mailboxes, times)
-def test_who_is_due_stays_due_as_time_goes_by(rule: Rule, messages: list[Message], now: int) -> None:
+def test_who_is_due_stays_due_as_time_goes_by(rule: Expire, messages: list[Message], now: int) -> None:
     before = {message.no for message, _ in due(rule, messages, now)}
     assert before <= {message.no for message, _ in due(rule, messages, now + 1)}
 
 
 @given(rules, mailboxes, times)
-def test_expiring_twice_is_expiring_once(rule: Rule, messages: list[Message], now: int) -> None:
+def test_expiring_twice_is_expiring_once(rule: Expire, messages: list[Message], now: int) -> None:
     gone = {message.no for message, _ in due(rule, messages, now)}
     assert due(rule, [m for m in messages if m.no not in gone], now) == []
 
 
 def test_without_a_rule_nothing_is_due() -> None:
-    assert due(Rule(), [Message(1, 0, False, True, 10)], 1 << 40) == []
+    assert due(Expire(), [Message(1, 0, False, True, 10)], 1 << 40) == []
 
 
 def test_flagged_mail_that_is_kept_does_not_push_the_rest_out() -> None:
     messages = [Message(no, no, True, True, 1) for no in range(10)]
     messages += [Message(no, no, False, True, 1) for no in range(10, 13)]
-    assert [m.no for m, _ in due(Rule(keep_flagged=True, count=3), messages, 0)] == []
-    assert [(m.no, why) for m, why in due(Rule(count=12), messages, 0)] == [(0, COUNT)]
+    assert [m.no for m, _ in due(Expire(keep_flagged=True, count=3), messages, 0)] == []
+    assert [(m.no, why) for m, why in due(Expire(count=12), messages, 0)] == [(0, COUNT)]
 
 
 @given(claims, times, small, small)

@@ -10,31 +10,8 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Protocol
 
-    class Rule(Protocol):
-        """When messages of a mailbox expire; what is None is not limited."""
-
-        @property
-        def age(self) -> int | None:
-            """The age at which a message is due."""
-
-        @property
-        def keep_flagged(self) -> bool:
-            """Flagged messages stay."""
-
-        @property
-        def keep_unread(self) -> bool:
-            """Unread messages stay."""
-
-        @property
-        def count(self) -> int | None:
-            """More messages than this are not kept: the oldest go."""
-
-        @property
-        def size(self) -> int | None:
-            """Likewise for their sizes together."""
-
+    from mailkeep.domain.annotation import Expire
 
 AGE, COUNT, SIZE = "age", "count", "size"
 """Why a message is due."""
@@ -73,12 +50,12 @@ class Message:
         self.no, self.at, self.flagged, self.seen, self.size, self.legal = no, at, flagged, seen, size, legal
 
 
-def stays(rule: Rule, message: Message) -> bool:
+def stays(rule: Expire, message: Message) -> bool:
     """Whether a message stays however old it is. It then does not count against the maxima either."""
     return message.legal or (rule.keep_flagged and message.flagged) or (rule.keep_unread and not message.seen)
 
 
-def due(rule: Rule, messages: Iterable[Message], now: int) -> list[tuple[Message, str]]:
+def due(rule: Expire, messages: Iterable[Message], now: int) -> list[tuple[Message, str]]:
     """Which messages of a mailbox are due, oldest first, each with its reason.
 
     By a maximum the oldest go until the rest fits; the newest message never goes by one, however large it is.
@@ -90,7 +67,7 @@ def due(rule: Rule, messages: Iterable[Message], now: int) -> list[tuple[Message
     out: list[tuple[Message, str]] = []
     first = 0
     if rule.age is not None:
-        while first < len(rest) and rest[first].at <= now - rule.age:
+        while first < len(rest) and now - rest[first].at > rule.age:
             out.append((rest[first], AGE))
             first += 1
     if rule.count is not None:

@@ -9,12 +9,14 @@ from mailkeep.system import clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from mailkeep.rules.guard import Limits
     from mailkeep.store.ledger import Ledger, Mailbox, Record
 
 
+EXPIRY = "expiry"
+"""Where deletions come from that a rule of this store makes."""
 ARCHIVE = "archive: "
 """How the reason of a hold begins that an archive keeps: it is meant to last, and no alarm."""
 
@@ -44,7 +46,8 @@ class Reaper:
         """Prepare.
 
         Args:
-            origin: 'here' for what a scan found missing; else the peer whose tombstones were merged.
+            origin: 'here' for what a scan found missing, EXPIRY for what a rule says is due; else the peer whose
+                tombstones were merged.
             hold_all: Carry nothing out (an archive).
             accept_approvals: What a person approved elsewhere is approved here.
         """
@@ -80,10 +83,15 @@ class Reaper:
         self.records = [r for r in self.records if r.content not in lost]
         return before - len(self.records)
 
-    def carry_out(self) -> None:
-        """Tombstones, holds and the log of what vanished (in the caller's transaction)."""
-        lost = self.vanishing()
-        held = self._judge(lost)
+    def carry_out(self, lost: set[int] | None = None, held: dict[int, str] | None = None) -> None:
+        """Tombstones, holds and the log of what vanished (in the caller's transaction).
+
+        Args:
+            lost: Contents that vanish, where these deletions are only some of those that belong together,
+            held: and what the guard said of all.
+        """
+        lost = self.vanishing() if lost is None else lost
+        held = self._judge(lost) if held is None else held
         gone = {box.no for box in self.gone}
         count: dict[int, int] = {}
         for record in self.records:
@@ -109,6 +117,12 @@ class Reaper:
                 self.ledger.release(record)
                 self.ledger.set_file(record)
             self.expunged += 1
+        self.note_vanished(count)
+        for box in self.gone:
+            self._without_directory(box)
+
+    def note_vanished(self, count: Mapping[int, int]) -> None:
+        """Note how many messages vanished of which mailboxes, for the guard's window."""
         now = clock.now()
         self.ledger.index.executemany(
             "INSERT INTO vanish VALUES (?, ?, ?)", [(now, no, n) for no, n in count.items()]
@@ -116,8 +130,6 @@ class Reaper:
         self.ledger.execute(
             "DELETE FROM vanish WHERE at < ?", (now - max(self.limits.window_seconds, 7 * 86_400),)
         )
-        for box in self.gone:
-            self._without_directory(box)
 
     def _is_settled(self, record: Record) -> bool:
         return self.accept_approvals and is_approved(record)
@@ -125,12 +137,6 @@ class Reaper:
     def _judge(self, lost: set[int]) -> dict[int, str]:
         if self.hold_all:
             return {r.mailbox: f"{ARCHIVE}what {self.origin} deleted is kept here" for r in self.records}
-        since = clock.now() - self.limits.window_seconds
-        lately = dict(
-            self.ledger.execute(
-                "SELECT mailbox, sum(count) FROM vanish WHERE at >= ? GROUP BY mailbox", (since,)
-            )
-        )
         vanishing: dict[int, set[int]] = {}
         dead: dict[int, int] = {}
         for record in self.records:
@@ -138,8 +144,22 @@ class Reaper:
                 vanishing.setdefault(record.mailbox, set()).add(record.content)
             if not record.live:  # merged already: the mailbox's count no longer has it
                 dead[record.mailbox] = dead.get(record.mailbox, 0) + 1
+        return self.judged({no: len(contents) for no, contents in vanishing.items()}, dead)
+
+    def judged(self, vanishing: Mapping[int, int], dead: Mapping[int, int]) -> dict[int, str]:
+        """What the guard says when so many messages of these mailboxes vanish: why they are held, by mailbox.
+
+        Args:
+            dead: Messages that the mailbox's count no longer has.
+        """
+        since = clock.now() - self.limits.window_seconds
+        lately = dict(
+            self.ledger.execute(
+                "SELECT mailbox, sum(count) FROM vanish WHERE at >= ? GROUP BY mailbox", (since,)
+            )
+        )
         tallies = {
-            no: Tally(box.name, box.count + dead.get(no, 0), len(vanishing.get(no, ())), lately.get(no, 0))
+            no: Tally(box.name, box.count + dead.get(no, 0), vanishing.get(no, 0), lately.get(no, 0))
             for no, box in self.ledger.boxes.items()
             if box.count or no in vanishing or no in lately
         }

@@ -27,11 +27,11 @@ from mailkeep.domain.record import (
 from mailkeep.rules.keeping import Keeping
 from mailkeep.store.history import History
 from mailkeep.system import clock
-from mailkeep.wire.registers import decode, encode, encode_one
+from mailkeep.wire.registers import decode, encode, encode_one, memoised
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mailkeep.domain.record import Registers
     from mailkeep.store.annotations import Book
@@ -596,6 +596,30 @@ class Ledger:
             self.take(record, regs)
         elif record.hold is not None:
             self.approve(record)
+
+    def remove_many(self, records: Sequence[tuple[Record, bytes]]) -> None:
+        """As `remove`, of many live records, each with its content id; the records themselves are stale then."""
+        from mailkeep.rules.digest import MODULUS, contribution
+
+        if not records:
+            return
+        dead, me = self.register(False), self.index.me
+        buried = memoised(lambda blob: encode({**decode(blob, True, 1), LIVE: dead}))
+        now, keeps = clock.now(), {no: self.retention(box) for no, box in self.boxes.items()}
+        rows = []
+        for record, content_id in records:
+            box = self.boxes[record.mailbox]
+            box.sum = (box.sum - contribution(content_id, record.copy, record.uid, record.flags)) % MODULUS
+            box.count -= 1
+            box.dirty = True
+            if not box.alive and box.dir is not None:
+                box.todo = True
+            self.history.record(record.no, True, record.flags, me)
+            rows.append((buried(record._blob), self.index.next_seq(), now, now + keeps[box.no], record.no))
+        self.index.executemany(
+            "UPDATE record SET live = 0, regs = ?, seq = ?, hold = NULL, todo = 1, gone = ?, keep = ? WHERE no = ?",
+            rows,
+        )
 
     def flag(self, record: Record, on: Iterable[str], off: Iterable[str]) -> None:
         """Turn flags on and off; only those that differ are written. Flagging a held message rejects."""

@@ -39,3 +39,13 @@ def from_utc(text: str) -> int | None:
         return calendar.timegm(time.strptime(text, "%Y%m%dT%H%M%SZ"))
     except ValueError:
         return None
+
+
+def running() -> tuple[str, int]:
+    """Since which start of the machine, and for how many seconds it has been running, suspended or not."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+    except OSError:
+        boot = ""
+    return boot, int(time.clock_gettime(time.CLOCK_BOOTTIME))
