@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mailkeep import __version__
-from mailkeep.cli.grammar import care, copies, holds, keeping, look, session, setup
+from mailkeep.cli.grammar import care, copies, expiry, holds, keeping, look, session, setup
 from mailkeep.cli.grammar.core import Builder, Parser, common_options
 from mailkeep.cli.run import Options
 from mailkeep.domain.errors import EXIT_CODES, UsageError
@@ -43,6 +43,7 @@ def parser() -> Parser:
     look.look(build)
     holds.holds(build)
     keeping.annotate(build)
+    expiry.expire(build)
     care.check(build)
     care.selftest(build)
     care.recovery(build)

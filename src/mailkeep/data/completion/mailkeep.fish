@@ -53,8 +53,8 @@ function _shtab_mailkeep_using
   test "$_shtab_mailkeep_cmdpath" = "$argv"
 end
 
-set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve status log verify holds approve reject check selftest doctor backup rebuild snapshot export import verify-copy config 'config show' 'config path' 'config names' completion
-set -g _shtab_mailkeep_opts_with_value --command --direction --encoding --exclude --from --include --last --layout --map --messages --path --peer --recover --remote-store --role --scratch --seed --state --store --time --wait
+set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve status log verify holds approve reject expire du check selftest doctor backup rebuild snapshot export import verify-copy config 'config show' 'config path' 'config names' completion
+set -g _shtab_mailkeep_opts_with_value --command --direction --encoding --exclude --free --from --include --last --layout --map --messages --path --peer --rate --recover --remote-store --role --scratch --seed --state --store --time --wait
 
 complete -c mailkeep -e
 complete -c mailkeep -f
@@ -181,6 +181,25 @@ complete -c mailkeep -n '_shtab_mailkeep_using reject' -s v -l verbose -d 'say m
 complete -c mailkeep -n '_shtab_mailkeep_using reject' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
 complete -c mailkeep -n '_shtab_mailkeep_using reject' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
 complete -c mailkeep -n '_shtab_mailkeep_using reject' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a expire -d 'retire old mail by rule, and free what is kept no longer'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l plan -d 'say what a run would do, and why; change nothing'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l time -x -d 'begin nothing more after so long: 90s, 5m'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l messages -x -d 'expire at most so many messages, and free at most so many'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l rate -x -d 'at most so many a second, to spare the disk'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l free -x -d 'free up to so many contents, though it is more than is usual; --plan says how many there are'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l clock-is-right -d 'the clock did not jump, though it looks so: go on, and remember it'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a du -d 'what it costs to keep expunged mail'
+complete -c mailkeep -n '_shtab_mailkeep_using du' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using du' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using du' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using du' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using du' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
 complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a check -d 'is everything set up as it should be?'
 complete -c mailkeep -n '_shtab_mailkeep_using check' -s h -l help -d 'show this help message and exit'
 complete -c mailkeep -n '_shtab_mailkeep_using check' -s q -l quiet -d 'say nothing unless something is wrong'
