@@ -16,6 +16,7 @@ from mailkeep.rules.expiry import awaited, clock_trouble
 from mailkeep.store.cleanup import BATCH as FREE_BATCH
 from mailkeep.store.cleanup import CleanUp, Free
 from mailkeep.store.due import BATCH, DATE_INDEX, Due, Expiring, Finder
+from mailkeep.store.history import trim
 from mailkeep.system import clock
 
 TYPE_CHECKING = False
@@ -238,6 +239,8 @@ class Expire:
         self._forget(clean)
         report.freed, report.freed_bytes, report.shared = clean.freed, clean.freed_bytes, clean.shared
         report.forgotten = clean.forgotten
+        while not self._is_over(self.bounds.seconds) and (trimmed := trim(store.ledger, clock.now())):
+            report.trimmed += trimmed
 
     def _unusual(self, decided: Decided) -> str:
         """Whether a clean-up frees so much that a person has to look at it first: as the guard judges deletions."""
