@@ -118,7 +118,7 @@ def test_an_archive_takes_everything_and_deletes_nothing_and_shows_what_was_dele
     assert content not in contents(theirs)
     holds = pair.ok("holds", "--json").json["holds"]
     assert [(h["archive"], h["messages"], h["origin"]) for h in holds] == [(True, 1, "other")]
-    # The next deletion joins the same hold, and still nothing is an alarm.
+    # The next deletion is shown with it, and still nothing is an alarm.
     files(theirs)[0].unlink()
     pair.ok("sync")
     pair.ok("sync", "-q")

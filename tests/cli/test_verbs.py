@@ -307,6 +307,7 @@ def test_approving_what_is_not_there_says_so(held: Machine) -> None:
     assert done.code == 66, done
     assert 'there is no hold "7"' in done.err
     assert "holds: 1" in done.err
+    held.run("holds")
     held.ok("approve", "all")
     done = held.run("reject")
     assert done.code == 66, done

@@ -30,6 +30,7 @@ def test_mass_deletion_approved_there(laptop: Machine, server: Machine, setting:
     server.settle()
     assert laptop.sync(status=None)["exit"] in (0, 5)
     assert len(contents(laptop.mail)) == COUNT, "held there, and not told here"
+    server.mailkeep("holds", status=5)
     server.mailkeep("approve", "all")
     # An archive takes a source that lost most of its mail for the wrong one, until somebody says that it is meant.
     laptop.sync("--force", status=(0, 5))

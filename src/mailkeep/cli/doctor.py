@@ -401,7 +401,7 @@ def _looked(look: Look, subject: str) -> Iterator[Finding]:
             f"mailkeep sync --store {name}",
         )  # fmt: skip
     for hold in held.holds(look.ledger):
-        if not hold.reason.startswith(held.ARCHIVE):
+        if not hold.archive:
             yield Finding(
                 FAULT, subject, f"hold {hold.no}: {format_count(hold.count, 'deletion')} wait for you: {hold.reason}",
                 "nothing happens to them until you answer; everything else flows",

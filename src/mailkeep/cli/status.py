@@ -61,12 +61,12 @@ def _store(place: Place, output: Output) -> dict[str, Any]:
 
 def _open(look: Look, output: Output, base: dict[str, Any]) -> dict[str, Any]:
     from mailkeep.cli.holds import hold_table
-    from mailkeep.store.holds import ARCHIVE, holds
+    from mailkeep.store.holds import holds
 
     place, meta = look.place, look.index.meta
     codes = [EXIT_DONE]
     held = holds(look.ledger)
-    alarms = [hold for hold in held if not hold.reason.startswith(ARCHIVE)]
+    alarms = [hold for hold in held if not hold.archive]
     waiting = look.waiting_mailboxes()
     alive = look.ledger.alive()
     settings = place.settings

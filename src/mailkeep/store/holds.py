@@ -19,16 +19,40 @@ EXPIRY = "expiry"
 """Where deletions come from that a rule of this store makes."""
 ARCHIVE = "archive: "
 """How the reason of a hold begins that an archive keeps: it is meant to last, and no alarm."""
+_NO_MAX = (1 << 63) - 1
 
 
 class Hold:
-    """A hold as people see it."""
+    """A hold as people see it. Nothing ever joins one, so its number stands for what it was when it was shown.
 
-    __slots__ = ("count", "made", "mailboxes", "no", "origin", "reason")
+    What an archive keeps of one peer is shown as one hold, though each session began another: under the newest number,
+    which so says up to where it was seen.
 
-    def __init__(self, no: int, made: int, origin: str, reason: str, mailboxes: dict[str, int]) -> None:
-        self.no, self.made, self.origin, self.reason, self.mailboxes = no, made, origin, reason, mailboxes
-        self.count = sum(mailboxes.values())
+    Attributes:
+        numbers: All that are shown under `no`, which is the last of them.
+        made: When the first of them was.
+    """
+
+    __slots__ = ("made", "mailboxes", "numbers", "origin", "reason")
+
+    def __init__(self, no: int, made: int, origin: str, reason: str) -> None:
+        self.numbers, self.made, self.origin, self.reason = [no], made, origin, reason
+        self.mailboxes: dict[str, int] = {}
+
+    @property
+    def no(self) -> int:
+        """The number that it is shown under."""
+        return self.numbers[-1]
+
+    @property
+    def count(self) -> int:
+        """How many messages it has."""
+        return sum(self.mailboxes.values())
+
+    @property
+    def archive(self) -> bool:
+        """Whether an archive keeps them: meant to last, and no alarm."""
+        return self.reason.startswith(ARCHIVE)
 
 
 class Reaper:
@@ -166,15 +190,8 @@ class Reaper:
         return judge(tallies, self.limits)
 
     def _stop(self, record: Record, reason: str) -> None:
-        if reason not in self._hold and reason.startswith(ARCHIVE):  # one for all sessions
-            row = self.ledger.execute(
-                "SELECT no FROM hold WHERE origin = ? AND reason = ?", (self.origin, reason)
-            ).fetchone()
-            if row is not None:
-                self._hold[reason] = row[0]
         if reason not in self._hold:
-            self.ledger.execute("INSERT INTO hold VALUES (NULL, ?, ?, ?)", (clock.now(), self.origin, reason))
-            self._hold[reason] = self.ledger.index.db.last_insert_rowid()
+            self._hold[reason] = new_hold(self.ledger, self.origin, reason)
         self.ledger.hold(record, self._hold[reason])
         self.ledger.set_file(record)
         self.held += 1
@@ -194,6 +211,16 @@ class Reaper:
             box.todo = True  # records that never had a file here: the directory is made again for them
 
 
+def new_hold(ledger: Ledger, origin: str, reason: str) -> int:
+    """Begin a hold; its number, which no other hold had before: somebody may still answer that one."""
+    meta = ledger.index.meta
+    highest: int = ledger.index.value("SELECT coalesce(max(no), 0) FROM hold")
+    number = 1 + max(highest, int(meta.get("hold", 0)))
+    meta["hold"] = number
+    ledger.execute("INSERT INTO hold VALUES (?, ?, ?, ?)", (number, clock.now(), origin, reason))
+    return number
+
+
 def hold_returning(ledger: Ledger, limits: Limits, records: list[Record], why: str) -> int:
     """Hold live records without a file that would come back though they were removed, perhaps, when they are many.
 
@@ -207,7 +234,6 @@ def hold_returning(ledger: Ledger, limits: Limits, records: list[Record], why: s
     Returns:
         How many are held; the others come back.
     """
-    now = clock.now()
     wanted: dict[int, set[int]] = {}
     for record in records:
         if not ledger.execute(
@@ -224,8 +250,7 @@ def hold_returning(ledger: Ledger, limits: Limits, records: list[Record], why: s
     if not count:
         return 0
     reason = f"{count:,} messages would come back: {why}"
-    ledger.execute("INSERT INTO hold VALUES (NULL, ?, ?, ?)", (now, "here", reason))
-    number = ledger.index.db.last_insert_rowid()
+    number = new_hold(ledger, "here", reason)
     for record in records:
         if record.mailbox in held and record.content in wanted[record.mailbox]:
             record.hold, record.todo = number, 0
@@ -271,24 +296,52 @@ def waiting(ledger: Ledger) -> dict[int, int]:
     )
 
 
-def holds(ledger: Ledger) -> list[Hold]:
-    """What waits for an answer."""
-    out = []
-    for no, made, origin, reason in list(ledger.execute("SELECT * FROM hold ORDER BY no")):
-        counts = ledger.execute("SELECT mailbox, count(*) FROM record WHERE hold = ? GROUP BY mailbox", (no,))
-        boxes = {ledger.boxes[box].name: n for box, n in counts}
-        if boxes:
-            out.append(Hold(no, made, origin, reason, boxes))
-    return out
+def holds(ledger: Ledger, up_to: int | None = None) -> list[Hold]:
+    """What waits for an answer, by number.
+
+    Args:
+        up_to: As it was when this was the highest number: later ones are left out.
+    """
+    out: dict[object, Hold] = {}
+    rows = ledger.execute(
+        "SELECT * FROM hold WHERE no <= ? ORDER BY no", (_NO_MAX if up_to is None else up_to,)
+    )
+    for no, made, origin, reason in list(rows):
+        counts = list(
+            ledger.execute("SELECT mailbox, count(*) FROM record WHERE hold = ? GROUP BY mailbox", (no,))
+        )
+        if not counts:
+            continue
+        key = (origin, reason) if reason.startswith(ARCHIVE) else no
+        if key in out:
+            out[key].numbers.append(no)
+        else:
+            out[key] = Hold(no, made, origin, reason)
+        boxes = out[key].mailboxes
+        for box, count in counts:
+            name = ledger.boxes[box].name
+            boxes[name] = boxes.get(name, 0) + count
+    return sorted(out.values(), key=lambda hold: hold.no)
+
+
+def find_hold(ledger: Ledger, number: int) -> Hold | None:
+    """A hold as it was when it was shown under this number; None: there is none."""
+    found = holds(ledger, number)
+    return next((hold for hold in found if hold.no == number), None)
 
 
 def approve(ledger: Ledger, hold: int) -> int:
-    """Carry out the deletions of a hold; how many. The approval travels with them and covers nothing else."""
-    records = list(ledger.records("hold = ?", (hold,)))
+    """Carry out the deletions of a hold; how many. The approval travels with them and covers nothing else.
+
+    Args:
+        hold: Its number, or an earlier one of an archive's: then what came later stays held.
+    """
+    numbers = _numbers(ledger, hold)
+    records = [record for no in numbers for record in ledger.records("hold = ?", (no,))]
     for record in records:
         ledger.approve(record)
     for box in ledger.boxes.values():
-        if box.hold == hold:
+        if box.hold in numbers:
             box.hold, box.dirty = None, True
             if box.count == 0:
                 ledger.set_mailbox(box, LIVE, False)
@@ -296,18 +349,32 @@ def approve(ledger: Ledger, hold: int) -> int:
     for box in {ledger.boxes[record.mailbox] for record in records}:
         if not box.alive and box.dir is not None:
             box.todo = box.dirty = True  # deleted elsewhere: its directory stayed for what was held in it
-    ledger.execute("DELETE FROM hold WHERE no = ?", (hold,))
+    _delete(ledger, numbers)
     return len(records)
 
 
 def reject(ledger: Ledger, hold: int) -> int:
-    """Put the messages of a hold back, here and everywhere; how many."""
-    records = list(ledger.records("hold = ?", (hold,)))
+    """Put the messages of a hold back, here and everywhere; how many.
+
+    Args:
+        hold: As for `approve`.
+    """
+    numbers = _numbers(ledger, hold)
+    records = [record for no in numbers for record in ledger.records("hold = ?", (no,))]
     for box in ledger.boxes.values():
-        if box.hold == hold:
+        if box.hold in numbers:
             box.hold, box.dirty, box.todo = None, True, True
     for record in records:
         ledger.reject(record)
-    ledger.execute("DELETE FROM hold WHERE no = ?", (hold,))
+    _delete(ledger, numbers)
     ledger.note_lacking()
     return len(records)
+
+
+def _numbers(ledger: Ledger, hold: int) -> list[int]:
+    found = find_hold(ledger, hold)
+    return found.numbers if found is not None else [hold]
+
+
+def _delete(ledger: Ledger, numbers: list[int]) -> None:
+    ledger.index.executemany("DELETE FROM hold WHERE no = ?", [(no,) for no in numbers])

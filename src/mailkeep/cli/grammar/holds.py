@@ -27,19 +27,22 @@ def holds(build: Builder) -> None:
     p.add_argument(
         "--last", metavar="COUNT", type=count, default=50, help="list so many messages (default: 50)"
     )
-    for verb, run, summary, text in (
+    for verb, run, summary, text, everything in (
         (
             "approve",
             "mailkeep.cli.holds:approve",
             "let held deletions happen",
             "Carry out the deletions of a hold. The approval travels to the peers and covers these deletions only;\n"
-            "contents stay in the vault for as long as the store's retention says.",
+            "contents stay in the vault for as long as the store's retention says. Nothing joins a hold once it has its\n"
+            'number, and "all" (or no number) covers what mailkeep holds last showed: what came since waits.',
+            "all that mailkeep holds showed",
         ),
         (
             "reject",
             "mailkeep.cli.holds:reject",
             "put held messages back",
             "Put the messages of a hold back, here and, with the next sessions, everywhere.",
+            "all that wait",
         ),
     ):
         p = build.verb(
@@ -49,9 +52,9 @@ def holds(build: Builder) -> None:
             run,
             (
                 (f"mailkeep {verb} 3", f"{verb} hold 3 of mailkeep holds"),
-                (f"mailkeep {verb} all", "all that wait"),
+                (f"mailkeep {verb} all", everything),
             ),
-            (0, 3, 6, 64, 66, 78),
+            (0, 3, 5, 6, 64, 66, 78),
         )
         p.add_argument(
             "hold", metavar="HOLD", nargs="*", help='numbers of holds, or "all" (default: the only one)'
