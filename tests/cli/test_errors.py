@@ -108,7 +108,7 @@ def test_the_far_end_speaks_another_version(pair: Machine) -> None:
         pair.run("sync", "newer"),
         76,
         "the far end speaks mailkeep/9",
-        "this one mailkeep/1",
+        "this one mailkeep/2",
         "has the older one",
     )
 

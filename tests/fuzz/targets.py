@@ -55,7 +55,7 @@ def wire(data: bytes) -> None:
         return
     size, compressed, data = 1 + data[0] % 64, bool(data[0] & 64), data[1:]
     end = frames.Wire()
-    end.feed(b"mailkeep/1 dry=0\n")
+    end.feed(b"mailkeep/2 dry=0\n")
     end.next_frame()
     if compressed:
         end.compress()
@@ -309,7 +309,7 @@ SEEDS: dict[str, list[bytes]] = {
         _HEAD, _HEAD + _BOX, b"+" + copies.line_of(_MESSAGE), b"+" + copies.line_of(_MESSAGE) + copies.line_of(_EXPUNGED) + _END,
     ],
     "wire": [b"\x05\0\0\0\x01\x06\xc0", b"\x45\0\0\0\0\x01\x06\xc0", b"\x48\x28\xb5\x2f\xfd\0\x58\x31\0\0\0\0\0\x01\x06\xc0"],
-    "greeting": [b"mailkeep/1 dry=0 lock=8:1\n", b"mailkeep/2\n", b"Welcome to server\n"],
+    "greeting": [b"mailkeep/2 dry=0 lock=8:1\n", b"mailkeep/9\n", b"Welcome to server\n"],
     "frames_roundtrip": [b"a\n\nbc", b"\xffa\n" + b"x" * 300],
     "registers_of_a_peer": [
         packb([[3, 1, 1, 1, 1]]), packb([[1, 5, 1, 6, 1, "FS $Forwarded", "T"], [6, 2, 2, 3, 2, "", "", 2]]),

@@ -103,7 +103,7 @@ def test_forced_command_cannot_be_escaped(
         )
         # What answers is mailkeep, which got no greeting; its words are for the other end.
         assert done.returncode == 69, (wish, done)
-        assert done.stdout.startswith(b"mailkeep/1")
+        assert done.stdout.startswith(b"mailkeep/2")
         assert b"nobody spoke" in done.stdout
     assert not witness.exists()
     # A session that asks for another command still gets the store of the key.

@@ -18,6 +18,7 @@ from .state import (
     LIVE,
     NEVER,
     VALIDITY,
+    WHOLE_STORE,
     Cell,
     Content,
     Key,
@@ -227,7 +228,7 @@ class Commit:
 
     def lift_validity(self, i: MailboxId) -> None:
         """A mailbox that comes back to a rolled-back or re-indexed store may have given out other UIDs before."""
-        if self.now.boxes[i].validity < self.now.validity_floor:
+        if i != WHOLE_STORE and self.now.boxes[i].validity < self.now.validity_floor:
             self.replica.write(i, None, VALIDITY, self.now.validity_floor)
 
     # --- putting right

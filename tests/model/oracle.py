@@ -29,6 +29,7 @@ from .state import (
     UID,
     VALIDITY,
     WEAK_RANK,
+    WHOLE_STORE,
     Content,
     Key,
     Mailbox,
@@ -190,6 +191,11 @@ class Replica:
             self.write(new, None, LIVE, True, weak=weak)
             self.write(new, None, VALIDITY, validity)
         return new
+
+    def annotate(self, box: MailboxId, name: str, value: str) -> None:
+        """Set an annotation of a mailbox or, by WHOLE_STORE, of the whole store; the empty one: none."""
+        self.state.boxes.setdefault(box, Mailbox())
+        self.write(box, None, name, value)
 
     def rename_mailbox(self, mailbox: str | MailboxId, name: str) -> None:
         """Give a mailbox another name, which must be free. Its id and its messages are not touched."""
@@ -362,6 +368,8 @@ class Replica:
         self.state.validity_floor = self.clock.fresh_validity()
         with self.transaction():
             for i, box in self.state.boxes.items():
+                if i == WHOLE_STORE:
+                    continue
                 self.write(i, None, VALIDITY, max(box.validity + 1, self.state.validity_floor))
 
     def reindex(self, *, keep_uids: bool, new: ReplicaId | None = None) -> None:

@@ -21,7 +21,10 @@ WEAK_RANK = 0
 
 LIVE, UID, OK, NAME, VALIDITY = "live", "uid", "ok", "name", "validity"
 FLAG_PREFIX = "+"
-"""Register names: `live`, `uid`, `ok` and `+F` for each flag F of a record; `live`, `name`, `validity` of a mailbox."""
+"""Register names: `live`, `uid`, `ok` and `+F` for each flag F of a record; `live`, `name`, `validity` of a mailbox, and
+its annotations under their own names."""
+WHOLE_STORE = bytes(16)
+"""In the place of a mailbox's id: the annotations of the whole store."""
 
 
 class Stamp(NamedTuple):
@@ -150,7 +153,10 @@ class Record(Cell):
 
 @dataclass
 class Mailbox(Cell):
-    """A mailbox with its records. Its id is not repeated here; its name is only a register."""
+    """A mailbox with its records. Its id is not repeated here; its name is only a register.
+
+    Registers that are neither name, live nor validity are annotations. The whole store is one with annotations only.
+    """
 
     uidnext: int = 1
     records: dict[Key, Record] = field(default_factory=dict)
@@ -158,7 +164,7 @@ class Mailbox(Cell):
     @property
     def name(self) -> str:
         """The name under which it is shown."""
-        return str(self.registers[NAME].value)
+        return str(self.registers[NAME].value) if NAME in self.registers else ""
 
     @property
     def validity(self) -> int:
@@ -168,7 +174,13 @@ class Mailbox(Cell):
     @property
     def is_alive(self) -> bool:
         """A mailbox lives while it is wanted or has a message: who deleted it had not seen that message."""
-        return bool(self.registers[LIVE].value) or any(r.is_live for r in self.records.values())
+        wanted = LIVE in self.registers and bool(self.registers[LIVE].value)
+        return wanted or any(r.is_live for r in self.records.values())
+
+    def annotations(self) -> dict[str, Value]:
+        """Those that are set."""
+        own = (LIVE, NAME, VALIDITY)
+        return {name: r.value for name, r in self.registers.items() if name not in own and r.value}
 
     def live(self) -> dict[Key, Record]:
         """The records of messages that are there."""
@@ -191,9 +203,11 @@ def fingerprint(box: Mailbox | None) -> object:
 
     Tombstones are left out, since replicas purge them at different times; so are holds, which are local.
     """
-    if box is None or not box.is_alive:
+    if box is None or not (box.is_alive or (VALIDITY not in box.registers and box.annotations())):
         return None
-    return (box.name, box.validity, frozenset((key, r.uid, r.flags()) for key, r in box.live().items()))
+    mail = frozenset((key, r.uid, r.flags()) for key, r in box.live().items())
+    validity = box.validity if VALIDITY in box.registers else 0
+    return (box.name, validity, mail, frozenset(box.annotations().items()))
 
 
 @dataclass

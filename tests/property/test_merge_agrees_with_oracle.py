@@ -32,6 +32,7 @@ from mailkeep.replicate.initiator import APPLIED, Initiator
 from mailkeep.replicate.responder import NEWS, Responder
 from mailkeep.rules.digest import MODULUS, contribution
 from mailkeep.rules.guard import Limits
+from mailkeep.store.annotations import annotate
 from mailkeep.store.ledger import Ledger, Mailbox, Record, digest_of, mailbox_id
 from mailkeep.store.store import Store
 from model import exchange
@@ -39,7 +40,7 @@ from model.books import NEVER_HELD, Books
 from model.exchange import Commit, Doomed, Step, session
 from model.invariants import MailReader
 from model.oracle import Clock, Key, Replica
-from model.state import FLAG_PREFIX, LIVE, NAME, OK, UID, VALIDITY, covers, fingerprint
+from model.state import FLAG_PREFIX, LIVE, NAME, OK, UID, VALIDITY, WHOLE_STORE, covers, fingerprint
 
 RUNS = int(os.environ.get("MERGE_RUNS", "140"))
 SEED = int(os.environ.get("MERGE_SEED", "1"))
@@ -54,6 +55,10 @@ NAMES = {
     domain.NAME: NAME,
     domain.VALIDITY: VALIDITY,
 }
+ANNOTATIONS = {
+    "expire": ("30d", "never"), "noexpire.case": ("forever", "until=2030-01-01"), "guard": ("count=1", "off"),
+    "retention": ("1d", "90d"), "role": ("trash", "none"), "later": ("something",),
+}  # fmt: skip
 ROUNDS_MAX = 6
 
 
@@ -146,10 +151,18 @@ class Twin:
         number: int = self.find(i, key).no
         return number
 
-    def registers(self, registers: dict[str, domain.Register]) -> dict[str, tuple[object, ...]]:
+    def registers(
+        self, registers: dict[str, domain.Register], is_mailbox: bool = False
+    ) -> dict[str, tuple[object, ...]]:
         ids = self.index.ids
         return {
-            NAMES.get(name, FLAG_PREFIX + name): (r.value, r.rank, ids[r.writer], r.lamport, ids[r.replica])
+            NAMES.get(name, name if is_mailbox else FLAG_PREFIX + name): (
+                r.value,
+                r.rank,
+                ids[r.writer],
+                r.lamport,
+                ids[r.replica],
+            )
             for name, r in registers.items()
         }
 
@@ -160,7 +173,7 @@ class Twin:
 
     def product_state(self) -> dict[str, Any]:
         boxes: dict[bytes, Any] = {
-            box.id: (self.registers(box.regs), box.uidnext, {}) for box in self.ledger.boxes.values()
+            box.id: (self.registers(box.regs, True), box.uidnext, {}) for box in self.ledger.rows()
         }
         for box, content_id, record in self.kept():
             held = record.hold is not None
@@ -218,7 +231,8 @@ class Twin:
 
     def looks(self) -> dict[bytes, object]:
         """What digests speak of."""
-        return {i: fingerprint(box) for i, box in self.oracle.state.boxes.items() if box.is_alive}
+        looks = {i: fingerprint(box) for i, box in self.oracle.state.boxes.items()}
+        return {i: look for i, look in looks.items() if look is not None}
 
 
 class History:
@@ -289,7 +303,7 @@ class History:
             "remove": 12 * bool(keys), "flag": 10 * bool(keys), "move": 10 * bool(keys), "copy": 6 * bool(keys),
             "undelete": 6 * bool(tombs),
             "create": 6 * bool(free), "rename": 5 * bool(free and name != "INBOX"), "delete": 3 * (name != "INBOX"),
-            "answer": 20 * bool(held),
+            "answer": 20 * bool(held), "annotate": 6,
         }  # fmt: skip
         what = rng.choices(list(chances), list(chances.values()))[0]
         self.log.append(f"{oracle.name} {what} {name}")
@@ -321,8 +335,18 @@ class History:
         elif what == "delete":
             ledger.delete(ledger.by_id[here])
             oracle.delete_mailbox(here)
+        elif what == "annotate":
+            self.annotate(twin, rng.choice((here, WHOLE_STORE)))
         else:
             self.answer(twin, *rng.choice(held))
+
+    def annotate(self, twin: Twin, i: bytes) -> None:
+        """Something is laid down for a mailbox or the whole store, or taken back."""
+        key, texts = self.rng.choice(sorted(ANNOTATIONS.items()))
+        box = twin.ledger.whole_row() if i == WHOLE_STORE else twin.ledger.by_id[i]
+        text = self.rng.choice([t for t in ("", *texts) if t != box.annotations.get(key, "")])
+        annotate(twin.ledger, box, key, text)
+        twin.oracle.annotate(i, key, text)
 
     def answer(self, twin: Twin, i: bytes, key: Key) -> None:
         """A person decides about a held deletion, by word or by deed."""
@@ -403,7 +427,7 @@ def content_of(text: str) -> bytes:
 
 
 def roots(ledger: Ledger) -> dict[bytes, bytes]:
-    return {box.id: digest_of(box) for box in ledger.alive()}
+    return {box.id: digest for box in ledger.rows() if (digest := digest_of(box))}
 
 
 def talk(a: Endpoint, b: Endpoint, rng: random.Random, cut: int) -> bool:

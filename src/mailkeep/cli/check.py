@@ -213,7 +213,7 @@ class Asking(Initiator):
     def on_box(self, message: list[Any]) -> None:
         """Note a name before it is mapped."""
         box_id, regs = message[0], message[1]
-        if regs and regs["(live)"][0]:
+        if regs and "(live)" in regs and regs["(live)"][0]:
             self.their_names[box_id] = str(regs["(name)"][0])
         super().on_box(message)
 

@@ -16,8 +16,6 @@ NAMES = (EXPIRE, RETENTION, NOEXPIRE, GUARD, ROLE)
 TEXT_CHARS_MAX = 500
 """Characters of a value: a query of a legal hold is the longest."""
 KEY_CHARS_MAX = 64
-KEYS_MAX = 64
-"""Annotations of one mailbox, removed ones too: of more, the same ones are kept on every replica."""
 HOLDS_SET_MAX = 16
 """Of so many legal holds on one mailbox on, no new one can be set: what several replicas set at the same time has room."""
 

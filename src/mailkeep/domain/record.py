@@ -51,6 +51,8 @@ NAME, VALIDITY = "(name)", "(validity)"
 NOT_FLAGS = frozenset((LIVE, UID, APPROVED))
 NOT_ANNOTATIONS = frozenset((LIVE, NAME, VALIDITY))
 """All other registers of a mailbox are annotations (mailkeep.domain.annotation), their values texts."""
+ANNOTATIONS_MAX = 64
+"""Annotations of one mailbox, removed ones too: of more, the same ones are kept on every replica."""
 
 
 class Register:

@@ -8,12 +8,14 @@ of everything that could go on for ever, so that a session's memory, disk and ti
 from __future__ import annotations
 
 from mailkeep.domain.errors import printable
-from mailkeep.domain.record import LAMPORT_MAX, REPLICA_ID_BYTES, UID_MAX
+from mailkeep.domain.record import ANNOTATIONS_MAX, LAMPORT_MAX, REPLICA_ID_BYTES, UID_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
+
+    from mailkeep.store.ledger import Ledger
 
 REPLICAS_MAX = 1000
 """Replica ids that a store ever knows of: they are kept for good, each with what it acknowledged of each other."""
@@ -35,6 +37,9 @@ TOKEN_BYTES_MAX = 64
 DIGEST_BYTES = 32
 CONTENT_ASKS_MAX = 4
 """A peer asks for a content twice at most, before and after the merge; this is for each that the store has."""
+ANNOTATIONS_CHARS_MAX = 8 << 20
+"""Keys and texts of all annotations that a store has, with those that a peer sends in one session; eight times what
+can be set."""
 ACKS_BYTES_MAX = 1 << 18
 """What of the acknowledgements of others is passed on in one claim, so that it always fits into a frame."""
 
@@ -110,6 +115,23 @@ def text(value: object, most: int) -> str:
     return printable(value[:most])
 
 
+def annotated(texts: dict[Any, Any]) -> None:
+    """Check the annotations of one mailbox, by key: their form, not what they say.
+
+    Raises:
+        ValueError: One is none, or there are too many.
+    """
+    from mailkeep.domain.annotation import is_key, is_text
+
+    if len(texts) > ANNOTATIONS_MAX:
+        raise ValueError(f"more than {ANNOTATIONS_MAX} annotations of one mailbox")
+    for key, value in texts.items():
+        if type(key) is not str or not is_key(key):
+            raise ValueError("an annotation with a key that is none")
+        if type(value) is not str or not is_text(value):
+            raise ValueError(f"the annotation {key} is no text of one line")
+
+
 def lamport_ceiling(now: int) -> int:
     """No honest store's lamport is above this: that would be more than 1000 transactions a second since 1970.
 
@@ -181,10 +203,10 @@ def token(value: object) -> tuple[int, bytes]:
 class Staged:
     """How much a peer has sent to be merged in this session."""
 
-    __slots__ = ("bytes", "records")
+    __slots__ = ("annotations", "bytes", "records")
 
     def __init__(self) -> None:
-        self.records = self.bytes = 0
+        self.records = self.bytes = self.annotations = 0
 
     def count(self, records: int, size: int) -> None:
         """Note records with so many bytes of registers.
@@ -198,6 +220,20 @@ class Staged:
             raise ValueError(f"more than {RECORDS_MAX:,} records in one session")
         if self.bytes > STAGED_BYTES_MAX:
             raise ValueError(f"records of more than {STAGED_BYTES_MAX:,} bytes in one session")
+
+    def annotate(self, ledger: Ledger, size: int) -> None:
+        """Note annotations of so many characters, beside those that the store has.
+
+        Raises:
+            ValueError: There were too many.
+        """
+        if not self.annotations:
+            self.annotations = sum(
+                len(k) + len(t) for box in ledger.rows() for k, t in box.annotations.items()
+            )
+        self.annotations += size
+        if self.annotations > ANNOTATIONS_CHARS_MAX:
+            raise ValueError(f"annotations of more than {ANNOTATIONS_CHARS_MAX:,} characters")
 
 
 class Problems(list[tuple[str, str]]):

@@ -116,7 +116,7 @@ class Answerer:
                 raise ValueError("a mailbox that was asked about before")
             if marks is not None and (type(marks) is not bytes or len(marks) != MARKS_BYTES):
                 raise ValueError("marks of a wrong form")
-            box = endpoint.ledger.by_id.get(box_id)
+            box = endpoint.ledger.row(box_id)
             if box is None or not endpoint.view.shows(box):
                 endpoint.sending.append(self._absent(box_id))
                 continue

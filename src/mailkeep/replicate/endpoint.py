@@ -30,7 +30,9 @@ from mailkeep.domain.record import (
     LIVE,
     MAILBOX_ID_BYTES,
     NAME,
+    NOT_ANNOTATIONS,
     SIZE_MAX,
+    STORE_ID,
     UID_MAX,
     VALIDITY,
     Register,
@@ -262,9 +264,9 @@ class Endpoint:
         from mailkeep.store.ledger import digest_of
 
         return root_digest(
-            (box.id, digest_of(box, self.view.theirs(box.name)))
-            for box in self.ledger.alive()
-            if self.view.shows(box)
+            (box.id, digest)
+            for box in self.ledger.rows()
+            if self.view.shows(box) and (digest := digest_of(box, self.view.theirs(box.name)))
         )
 
     def take_hello(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -408,7 +410,7 @@ class Endpoint:
 
         assert self.claim is not None
         seen = self.claim.vector
-        for box in list(self.ledger.boxes.values()):
+        for box in self.ledger.rows():
             if self.view.shows(box) and not known_to(box.regs, seen):
                 self.send_box(box)
         for box, page in news.news(self.ledger, seen, self.since):
@@ -422,7 +424,7 @@ class Endpoint:
     def send_box(self, box: Mailbox, *, whole: bool = False) -> None:
         """Queue a mailbox's registers; `whole`: it is compared, see `mailkeep.replicate.compare`."""
         regs = {name: list(r.astuple()) for name, r in box.regs.items()}
-        if self.view.names is not None:
+        if self.view.names is not None and NAME in regs:
             regs[NAME][0] = self.view.theirs(box.name)
         self.say(frames.BOX, [box.id, regs, box.uidnext, int(whole)])
 
@@ -437,7 +439,8 @@ class Endpoint:
     def on_box(self, message: list[Any]) -> None:
         """A mailbox; without registers, its UIDNEXT alone, or (`whole`: compared) that the peer does not have it."""
         box_id, regs, uidnext, whole = message
-        self._stage_box(box_id, self._registers(regs) if regs else None, uidnext, bool(whole))
+        bounds.blob(box_id, MAILBOX_ID_BYTES, "a mailbox id")
+        self._stage_box(box_id, self._registers(box_id, regs) if regs else None, uidnext, bool(whole))
 
     def _stage_box(self, box_id: bytes, regs: Registers | None, uidnext: int, whole: bool) -> None:
         bounds.blob(box_id, MAILBOX_ID_BYTES, "a mailbox id")
@@ -445,6 +448,10 @@ class Endpoint:
         self._told += 1
         if self._told > 4 * bounds.MAILBOXES_MAX:  # digest, news, comparison, result
             raise ValueError("mailboxes told of again and again")
+        if box_id == STORE_ID:
+            if self.view.patterns is None and (regs is not None or whole):
+                self.staged_boxes[box_id] = self.ready_stage().mailbox(box_id, regs, 1, whole)
+            return
         if regs is not None:
             try:
                 ours = self.view.ours(str(regs[NAME].value))
@@ -476,14 +483,18 @@ class Endpoint:
         if top > meta.get("given", 0):
             meta["given"] = top
 
-    def _registers(self, regs: dict[str, list[Any]]) -> Registers:
+    def _registers(self, box_id: bytes, regs: dict[str, list[Any]]) -> Registers:
         out = {}
         assert self.claim is not None
-        if set(regs) != {NAME, LIVE, VALIDITY}:
-            raise ValueError("a mailbox has name, live and validity")
+        annotations = regs.keys() - NOT_ANNOTATIONS
+        if regs.keys() - annotations != (set() if box_id == STORE_ID else NOT_ANNOTATIONS):
+            raise ValueError("a mailbox has name, live and validity, and the whole store has none of them")
+        if annotations:
+            bounds.annotated({key: regs[key][0] for key in annotations})
+            self.staged.annotate(self.ledger, sum(len(key) + len(regs[key][0]) for key in annotations))
+        kinds: dict[str, type[bool | int | str]] = {NAME: str, LIVE: bool, VALIDITY: int}
         for name, (value, rank, writer, lamport, replica) in regs.items():
-            kinds: dict[str, type[bool | int | str]] = {NAME: str, LIVE: bool, VALIDITY: int}
-            if type(value) is not kinds[name]:
+            if type(value) is not kinds.get(name, str):
                 raise ValueError(f"the register {name} of a wrong type")
             stamped, no = self.replica(replica), self.replica(writer)
             bounds.number(lamport, 1, self.claim.vector.get(stamped, 0), f"the stamp of {name}")
@@ -514,6 +525,8 @@ class Endpoint:
         box_id, records = message
         bounds.blob(box_id, MAILBOX_ID_BYTES, "a mailbox id")
         bounds.listed(records, frames.FRAME_BYTES_MAX, "records")
+        if box_id == STORE_ID:
+            raise ValueError("the whole store is no mailbox: it has no records")
         self.staged.count(len(records), sum(len(record[6]) for record in records))
         staged = self.staged_boxes.get(box_id)
         if staged is None:

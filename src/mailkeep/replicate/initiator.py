@@ -19,7 +19,7 @@ from mailkeep.domain.errors import (
     UsageError,
     printable,
 )
-from mailkeep.domain.record import NAME, VALIDITY
+from mailkeep.domain.record import NAME, NOT_ANNOTATIONS, VALIDITY
 from mailkeep.replicate import bounds
 from mailkeep.replicate.endpoint import Endpoint, take_root
 from mailkeep.replicate.view import APPEND, ARCHIVE, BOTH, FULL, PULL, PUSH, READ, ROLES, View
@@ -316,14 +316,13 @@ class Initiator(Endpoint):
         if self.direction == PUSH:
             return []
         assert self.claim is not None
-        mine = {box.id: box for box in self.ledger.alive() if self.view.shows(box)}
+        mine = {box.id: box for box in self.ledger.rows() if self.view.shows(box) and digest_of(box)}
         thorough = self.thorough and any(self.index.vector.get(no) for no in self.claim.vector)
         self.compared = thorough
         busy: set[bytes] = set()
         if not thorough:
-            busy = {
-                self.ledger.boxes[no].id for no in boxes_with_news(self.ledger, self.claim.vector, self.since)
-            }
+            having = boxes_with_news(self.ledger, self.claim.vector, self.since)
+            busy = {box.id for box in self.ledger.rows() if box.no in having}
             busy |= {box_id for _, box_id, regs, _, _ in self.ready_stage().boxes() if regs is not None}
             busy |= self.with_records
         staged = (
@@ -343,17 +342,18 @@ class Initiator(Endpoint):
         return sorted(out)
 
     def _same_mail(self, box: Mailbox | None, theirs: bytes, staged: int, regs: Registers | None) -> bool:
-        """Whether a mailbox differs in name or UIDVALIDITY only, of which the peer told us.
+        """Whether a mailbox differs in name, UIDVALIDITY or annotations only, of which the peer told us.
 
         Of one that we have not, whether the peer has told us of all its records.
         """
         from mailkeep.rules.digest import mailbox_digest
 
-        if regs is None or not theirs:
+        if regs is None or not theirs or NAME not in regs:
             return False
         total = box.sum if box is not None else self.ready_stage().sum(staged)
         name = self.view.theirs(str(regs[NAME].value))
-        return mailbox_digest(total, name, int(regs[VALIDITY].value)) == theirs
+        annotations = {key: str(r.value) for key, r in regs.items() if r.value and key not in NOT_ANNOTATIONS}
+        return mailbox_digest(total, name, int(regs[VALIDITY].value), annotations) == theirs
 
     def on_records(self, message: list[Any]) -> None:
         """As in `Endpoint`; a mailbox with news of the peer's need not be compared."""
@@ -441,7 +441,7 @@ class Initiator(Endpoint):
         self.say(frames.CLAIM, self._claim())
         if self._sends:
             seen = self.claim.vector
-            for box in list(self.ledger.boxes.values()):
+            for box in self.ledger.rows():
                 if not self.view.shows(box):
                     continue
                 if box.seq > self.hello_seq and not known_to(box.regs, seen):

@@ -213,7 +213,7 @@ class Responder(Endpoint):
 
         rows = [
             [box.id, digest_of(box, self.view.theirs(box.name)), box.uidnext]
-            for box in self.ledger.boxes.values()
+            for box in self.ledger.rows()
             if self.view.shows(box)
         ]
         for start in range(0, len(rows), 5000):

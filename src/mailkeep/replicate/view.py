@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mailkeep.domain.names import BadMailboxName, MailboxName
+from mailkeep.domain.record import STORE_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class View:
         return self.patterns is None and self.names is None
 
     def shows(self, box: Mailbox) -> bool:
-        """Whether a mailbox takes part."""
-        return self.shows_name(box.name)
+        """Whether a mailbox takes part; the annotations of the whole store do where all mailboxes do."""
+        return self.patterns is None if box.id == STORE_ID else self.shows_name(box.name)
 
     def shows_name(self, name: str) -> bool:
         """Whether a mailbox of this name, a name of this store, takes part."""
@@ -54,8 +55,8 @@ class View:
         return shown
 
     def theirs(self, name: str) -> str:
-        """A local name as the peer knows it."""
-        return name if self.names is None else str(self.names.to_peer(MailboxName.parse(name)))
+        """A local name as the peer knows it; empty for the whole store."""
+        return name if self.names is None or not name else str(self.names.to_peer(MailboxName.parse(name)))
 
     def ours(self, name: str) -> str:
         """A peer's name as it is here.

@@ -7,7 +7,7 @@ every write, to the peer too: what it took away comes back there.
 
 from __future__ import annotations
 
-from mailkeep.domain.record import APPROVED, LIVE, NAME, NOT_FLAGS, VALIDITY
+from mailkeep.domain.record import APPROVED, LIVE, NAME, NOT_ANNOTATIONS, NOT_FLAGS, UID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,18 +15,20 @@ if TYPE_CHECKING:
 
 TRASHED = "T"
 """The flag by which IMAP clients mark what is to be expunged (RFC 9051 §2.3.2): setting it is no addition."""
+NOT_SET = ""
+"""The value of an annotation that is not there."""
 NO_APPROVAL = 0
 """No deletion has this rank, so an approval of it approves none."""
 
 
 def answers(mine: Registers, merged: Registers) -> dict[str, Value]:
-    """Registers of a record or a mailbox that are to be written anew, with their values.
+    """Registers of a record, a mailbox or the whole store that are to be written anew, with their values.
 
     Args:
-        mine: As they are here; empty where the peer brings something new.
+        mine: As they are here; empty where the peer brings something new. The whole store has annotations only.
         merged: As they would be after the merge.
     """
-    return _mailbox(mine, merged) if VALIDITY in merged else _record(mine, merged)
+    return _record(mine, merged) if UID in merged else _mailbox(mine, merged)
 
 
 def _record(mine: Registers, merged: Registers) -> dict[str, Value]:
@@ -51,7 +53,12 @@ def _record(mine: Registers, merged: Registers) -> dict[str, Value]:
 
 def _mailbox(mine: Registers, merged: Registers) -> dict[str, Value]:
     out: dict[str, Value] = {}
-    if mine:
+    for key, register in merged.items():
+        if key not in NOT_ANNOTATIONS:
+            before = mine[key].value if key in mine else NOT_SET
+            if register.value != before:
+                out[key] = before
+    if mine and NAME in mine:
         if merged[NAME].value != mine[NAME].value:
             out[NAME] = mine[NAME].value
         if mine[LIVE].value and not merged[LIVE].value:
@@ -62,6 +69,8 @@ def _mailbox(mine: Registers, merged: Registers) -> dict[str, Value]:
 def kind_of(name: str, is_mailbox: bool) -> str:
     """What was refused, in words, by the register that was written."""
     if is_mailbox:
+        if name not in NOT_ANNOTATIONS:
+            return "annotations"
         return "renamed mailboxes" if name == NAME else "deleted mailboxes"
     if name == APPROVED:
         return "approvals"

@@ -49,25 +49,51 @@ class Limits:
 
 
 class Tally:
-    """What the guard knows of one mailbox: its name, live messages before, vanishing, lately vanished."""
+    """What the guard knows of one mailbox.
 
-    __slots__ = ("lately", "live", "name", "vanishing")
+    Attributes:
+        name: Its name.
+        live: Live messages before.
+        vanishing: Of these, those that would vanish now.
+        lately: Those that vanished within the window.
+        exempt: Whether it is meant to be emptied; None: the limits say that, by its name.
+        group: The mailbox whose limits hold for it, if annotations say so: all those below that one are judged together,
+            and by themselves. Empty: the store.
+    """
+
+    __slots__ = ("exempt", "group", "lately", "live", "name", "vanishing")
 
     def __init__(self, name: str, live: int, vanishing: int, lately: int = 0) -> None:
         self.name = name
         self.live = live
         self.vanishing = vanishing
         self.lately = lately
+        self.exempt: bool | None = None
+        self.group = ""
 
 
-def judge(tallies: Mapping[int, Tally], limits: Limits) -> dict[int, str]:
+def judge(
+    tallies: Mapping[int, Tally], limits: Limits, groups: Mapping[str, Limits] | None = None
+) -> dict[int, str]:
     """Which mailboxes' vanishing messages are held, with the reason in words; empty: let them go.
 
     Args:
         tallies: By mailbox, all mailboxes with live messages.
         limits: As configured.
+        groups: Limits of groups that have their own; under the empty name, of the store.
     """
-    counted = {no: t for no, t in tallies.items() if not limits.is_exempt(t.name)}
+    groups = groups or {}
+    by_group: dict[str, dict[int, Tally]] = {}
+    for no, t in tallies.items():
+        if not (limits.is_exempt(t.name) if t.exempt is None else t.exempt):
+            by_group.setdefault(t.group, {})[no] = t
+    held: dict[int, str] = {}
+    for group, counted in sorted(by_group.items()):
+        held |= _judge(counted, groups.get(group, limits), group)
+    return held
+
+
+def _judge(counted: Mapping[int, Tally], limits: Limits, group: str) -> dict[int, str]:
     concerned = [no for no, t in counted.items() if t.vanishing]
     if not concerned:
         return {}
@@ -75,9 +101,10 @@ def judge(tallies: Mapping[int, Tally], limits: Limits) -> dict[int, str]:
     gone = now + sum(t.lately for t in counted.values())
     total = sum(t.live + t.lately for t in counted.values())
     if gone > limits.count:
-        why = f"{gone:,} messages would have vanished from the store, more than {limits.count:,}"
+        where = f"{group} and below" if group else "the store"
+        why = f"{gone:,} messages would have vanished from {where}, more than {limits.count:,}"
         return dict.fromkeys(concerned, why)
-    if gone > limits.minimum and gone > limits.store_share * total:
+    if not group and gone > limits.minimum and gone > limits.store_share * total:
         why = f"{gone:,} of the store's {total:,} messages would have vanished, more than {limits.store_share:.0%}"
         return dict.fromkeys(concerned, why)
     held = {}

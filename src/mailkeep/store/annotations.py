@@ -27,7 +27,6 @@ from mailkeep.domain.annotation import (
     GUARD,
     HOLDS_SET_MAX,
     JUNK,
-    KEYS_MAX,
     NAMES,
     NEVER,
     NO_ROLE,
@@ -41,16 +40,18 @@ from mailkeep.domain.annotation import (
     name_of,
 )
 from mailkeep.domain.errors import UsageError
+from mailkeep.domain.record import ANNOTATIONS_MAX, NOT_ANNOTATIONS
 from mailkeep.rules.annotations import is_safer, upward
 from mailkeep.wire.annotations import parse
 from mailkeep.wire.units import DURATION_SECONDS_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from mailkeep.domain.record import Registers
     from mailkeep.rules.annotations import Parsed
+    from mailkeep.rules.guard import Limits, Tally
     from mailkeep.store.ledger import Ledger, Mailbox
 
 WHOLE = ""
@@ -215,6 +216,49 @@ def _take(out: Effective, key: str, value: Parsed) -> bool:
     return True
 
 
+def tell_guard(ledger: Ledger, limits: Limits, tallies: Mapping[int, Tally]) -> dict[str, Limits]:
+    """Write into the tallies which mailboxes are meant to be emptied, and in which groups they are judged.
+
+    Args:
+        limits: As configured. A mailbox that is exempt by its name there is so here, unless a role is laid down for it, or
+            for one above it that is as near.
+
+    Returns:
+        The limits of the groups that have their own.
+    """
+    from mailkeep.rules.guard import Limits
+
+    groups: dict[str, Limits] = {}
+    for no, tally in tallies.items():
+        found = effective(ledger, ledger.boxes[no])
+        tally.exempt = _is_exempt(found, limits, tally.name)
+        if found.guard is None:
+            continue
+        rule, tally.group = found.guard, found.sources[GUARD]
+        tally.exempt = tally.exempt or rule.off
+        if tally.group not in groups:
+            groups[tally.group] = Limits(
+                limits.count if rule.count_max is None else rule.count_max,
+                limits.mailbox_share if rule.share_max is None else rule.share_max,
+                limits.store_share,
+                limits.minimum if rule.minimum is None else rule.minimum,
+                limits.window_seconds,
+                limits.exempt,
+            )
+    return groups
+
+
+def _is_exempt(found: Effective, limits: Limits, name: str) -> bool:
+    source = found.sources.get(ROLE)
+    if source is not None:
+        nearer = [
+            e for e in limits.exempt if len(e) > len(source) and (name == e or name.startswith(e + "/"))
+        ]
+        if not nearer:
+            return found.role != NO_ROLE
+    return limits.is_exempt(name)
+
+
 def read(key: str, text: str) -> Parsed:
     """What a text means here; one that cannot be read, what lets nothing go. None: no such value, or key, here."""
     try:
@@ -321,14 +365,12 @@ def _check_room(ledger: Ledger, box: Mailbox, key: str, text: str) -> None:
 
 
 def bounded(registers: Registers) -> Registers:
-    """Of a mailbox's registers at most KEYS_MAX annotations: the same ones on every replica, in whichever order they came."""
-    from mailkeep.domain.record import NOT_ANNOTATIONS
-
+    """Of a mailbox's registers at most ANNOTATIONS_MAX annotations: the same ones on every replica, in whichever order they came."""
     keys = sorted(
         (key for key in registers if key not in NOT_ANNOTATIONS),
         key=lambda k: (k not in NAMES, name_of(k) != NOEXPIRE, len(k), k),
     )
-    return {key: r for key, r in registers.items() if key not in keys[KEYS_MAX:]}
+    return {key: r for key, r in registers.items() if key not in keys[ANNOTATIONS_MAX:]}
 
 
 # --- what is pending

@@ -187,7 +187,7 @@ class Reaper:
             for no, box in self.ledger.boxes.items()
             if box.count or no in vanishing or no in lately
         }
-        return judge(tallies, self.limits)
+        return judge(tallies, self.limits, _groups(self.ledger, self.limits, tallies))
 
     def _stop(self, record: Record, reason: str) -> None:
         if reason not in self._hold:
@@ -245,7 +245,7 @@ def hold_returning(ledger: Ledger, limits: Limits, records: list[Record], why: s
         for no, box in ledger.boxes.items()
         if box.count
     }
-    held = judge(tallies, limits)
+    held = judge(tallies, limits, _groups(ledger, limits, tallies))
     count = sum(record.mailbox in held and record.content in wanted[record.mailbox] for record in records)
     if not count:
         return 0
@@ -256,6 +256,15 @@ def hold_returning(ledger: Ledger, limits: Limits, records: list[Record], why: s
             record.hold, record.todo = number, 0
             ledger.set_file(record)
     return count
+
+
+def _groups(ledger: Ledger, limits: Limits, tallies: dict[int, Tally]) -> dict[str, Limits]:
+    """What annotations say of the guard: written into the tallies, and the limits of each group."""
+    if not any(box.annotations for box in ledger.rows()):
+        return {}
+    from mailkeep.store.annotations import tell_guard
+
+    return tell_guard(ledger, limits, tallies)
 
 
 def is_approved(record: Record) -> bool:

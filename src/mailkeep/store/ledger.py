@@ -231,6 +231,10 @@ class Ledger:
 
     # --- mailboxes
 
+    def row(self, box_id: bytes) -> Mailbox | None:
+        """A mailbox by its id, or the row of the whole store."""
+        return self.whole if box_id == STORE_ID else self.by_id.get(box_id)
+
     def alive(self) -> list[Mailbox]:
         """Mailboxes that are not deleted, in the sense of `Mailbox.alive`."""
         return [box for box in self.boxes.values() if box.alive]

@@ -12,8 +12,10 @@ from msgpack import packb, unpackb
 
 from mailkeep.domain.flags import pack
 from mailkeep.domain.record import (
+    ANNOTATIONS_MAX,
     LIVE,
     NAME,
+    STORE_ID,
     UID,
     UID_HIGH,
     UID_RESET,
@@ -220,6 +222,8 @@ class Merge:
         self.their_free: dict[int, int] = {}
         self.staged: dict[int, int] = {}
         self.touched: set[int] = set()
+        self.annotated: list[tuple[Mailbox, str, str]] = []
+        """Annotations that changed, each with the text of before."""
         self._still: set[int] = set()
         """Contents of tombstones that live elsewhere at the peer."""
         self._back: set[int] = set()
@@ -247,6 +251,9 @@ class Merge:
         self.free = {box.no: box.uidnext for box in self.ledger.boxes.values()}
         validity = {box.no: box.validity for box in self.ledger.boxes.values()}
         for staged, box_id, regs, uidnext, whole in self.stage.boxes():
+            if box_id == STORE_ID:
+                self._whole(regs or {}, whole, was_seen)
+                continue
             box = self._mailbox(staged, box_id, regs, whole, was_seen)
             if box is None:
                 continue
@@ -258,6 +265,10 @@ class Merge:
             self._records(staged, box, whole, was_seen)
             if whole:
                 self._restamp_rest(staged, box)
+        if self.annotated:  # before the guard, whose limits and roles are among them
+            from mailkeep.store.annotations import weigh
+
+            weigh(self.ledger, self.annotated, self.now)
         self._revive()
         self._guard()
         if self.returning:
@@ -294,7 +305,7 @@ class Merge:
             if theirs is None or (self.additions and not theirs[LIVE].value and not self._has_live(staged)):
                 return None
             box = ledger.insert_mailbox(box_id)
-            ledger.take_mailbox(box, self._merged({}, theirs, whole, was_seen)[0])
+            self._take_mailbox(box, self._merged({}, theirs, whole, was_seen)[0])
             if box.validity < self.index.meta["floor"]:
                 ledger.set_mailbox(
                     box, VALIDITY, self.index.fresh_validity(max(self.now, self.index.meta["floor"]))
@@ -303,10 +314,34 @@ class Merge:
         elif theirs is not None or whole:
             regs, changed = self._merged(box.regs, theirs or {}, whole, was_seen)
             if changed:
-                ledger.take_mailbox(box, regs)
+                self._take_mailbox(box, regs)
                 self.outcome.mailboxes += 1
         self.index.meta["validity"] = max(self.index.meta["validity"], box.validity)
         return box
+
+    def _whole(self, theirs: Registers, whole: bool, was_seen: Vector) -> None:
+        """The annotations of the whole store."""
+        row = self.ledger.whole
+        if row is not None or theirs:
+            row = self.ledger.whole_row()
+            regs, changed = self._merged(row.regs, theirs, whole, was_seen)
+            if changed:
+                self._take_mailbox(row, regs)
+
+    def _take_mailbox(self, box: Mailbox, registers: Registers) -> None:
+        """As in the ledger; which annotations that changed is noted."""
+        before = box.annotations
+        if len(registers) > ANNOTATIONS_MAX:
+            from mailkeep.store.annotations import bounded
+
+            registers = bounded(registers)
+        self.ledger.take_mailbox(box, registers)
+        after = box.annotations
+        self.annotated += [
+            (box, key, before.get(key, ""))
+            for key in before.keys() | after.keys()
+            if before.get(key) != after.get(key)
+        ]
 
     def _merged(
         self, mine: Registers, theirs: Registers, compare: bool, was_seen: Vector
@@ -347,7 +382,7 @@ class Merge:
                 merged[name] = r.restamped(self.index.stamp(), self.index.me)
         for name, value in answers(mine, merged).items():
             merged[name] = self.ledger.register(value)
-            kind = kind_of(name, VALIDITY in merged)
+            kind = kind_of(name, UID not in merged)
             self.outcome.refused[kind] = self.outcome.refused.get(kind, 0) + 1
 
     def _has_live(self, staged: int) -> bool:

@@ -81,8 +81,8 @@ def buckets_of(ledger: Ledger, box: Mailbox) -> Buckets:
 
 
 def boxes_with_news(ledger: Ledger, seen: Vector, since: int) -> set[int]:
-    """Numbers of mailboxes of which the vector does not cover a register or a record."""
-    out = {box.no for box in ledger.boxes.values() if not known_to(box.regs, seen)}
+    """Numbers of mailboxes of which the vector does not cover a register or a record; also of the whole store's row."""
+    out = {box.no for box in ledger.rows() if not known_to(box.regs, seen)}
     is_known = _known(seen)
     after = since
     while True:

@@ -1,6 +1,6 @@
 r"""The wire: a greeting line, then length-prefixed frames; after both hellos, in one zstd stream each way.
 
-    greeting   b"mailkeep/1 key=value ...\n"            options of this session, before anything is read
+    greeting   b"mailkeep/2 key=value ...\n"            options of this session, before anything is read
     frame      length (4 bytes, big-endian) | type (1 byte) | payload
 
 The stream is compressed from the first frame after HELLO on: one context for the whole session, so that
@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 5
 DATE_BYTES = 8
 HEAD_BYTES = CONTENT_ID_BYTES + DATE_BYTES

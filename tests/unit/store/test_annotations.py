@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mailkeep.domain.annotation import HOLDS_SET_MAX, KEYS_MAX, NEVER, Expire, LegalHold
+from mailkeep.domain.annotation import HOLDS_SET_MAX, NEVER, Expire, LegalHold
 from mailkeep.domain.errors import UsageError
-from mailkeep.domain.record import Register
+from mailkeep.domain.record import ANNOTATIONS_MAX, Register
 from mailkeep.store.annotations import (
     accept,
     annotate,
@@ -315,7 +315,7 @@ def test_there_is_room_for_what_others_set_at_the_same_time(ledger: Ledger) -> N
 
 
 def test_of_too_many_annotations_the_same_ones_stay_everywhere() -> None:
-    keys = [f"noexpire.{n}" for n in range(3 * KEYS_MAX)] + [
+    keys = [f"noexpire.{n}" for n in range(3 * ANNOTATIONS_MAX)] + [
         "expire",
         "role",
         "guard",
@@ -327,7 +327,7 @@ def test_of_too_many_annotations_the_same_ones_stay_everywhere() -> None:
     some = {key: regs[key] for key in keys[::2]}
     rest = {key: regs[key] for key in keys[1::2]}
     kept = bounded(regs)
-    assert len(kept) == KEYS_MAX + 1
+    assert len(kept) == ANNOTATIONS_MAX + 1
     assert {"expire", "role", "guard", "retention", "(name)"} < kept.keys()
     assert "later" not in kept
     assert bounded({**bounded(some), **bounded(rest)}) == bounded({**bounded(rest), **some}) == kept
@@ -336,7 +336,7 @@ def test_of_too_many_annotations_the_same_ones_stay_everywhere() -> None:
 def test_a_legal_hold_that_is_crowded_out_still_has_effect_here(ledger: Ledger) -> None:
     put(ledger, "Lists", "noexpire.with-a-long-name", "forever")
     box = named(ledger, "Lists")
-    crowd = {f"noexpire.{n}": ledger_register(n) for n in range(KEYS_MAX)}
+    crowd = {f"noexpire.{n}": ledger_register(n) for n in range(ANNOTATIONS_MAX)}
     with ledger.index.transaction():
         ledger.take_mailbox(box, bounded({**box.regs, **crowd}))
         weigh(ledger, [(box, "noexpire.with-a-long-name", "forever")], NOW)
