@@ -61,7 +61,6 @@ ROLES_BY_NAME = {"Trash": TRASH, "Junk": JUNK}
 STORE_BYTES_SET_MAX = 1 << 20
 """All keys and texts of a store together, beyond which none is set."""
 PENDING = "pending"
-RETENTION_CONFIGURED = 90 * 86_400
 
 
 class Effective:
@@ -341,7 +340,7 @@ def _is_safer(ledger: Ledger, box: Mailbox, key: str, had: str, has: str, now: i
         above = _effective([(box.name, {}), *book_of(ledger).above(box.name)])
         inherited: Parsed = above.role if name == ROLE else above.expire
         if name == RETENTION:
-            inherited = RETENTION_CONFIGURED if above.retention is None else above.retention
+            inherited = ledger.keeping.expunged if above.retention is None else above.retention
         old, new = (inherited if value is None else value for value in (old, new))
     return is_safer(key, old, new, now)
 

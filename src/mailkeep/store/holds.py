@@ -260,7 +260,7 @@ def hold_returning(ledger: Ledger, limits: Limits, records: list[Record], why: s
 
 def _groups(ledger: Ledger, limits: Limits, tallies: dict[int, Tally]) -> dict[str, Limits]:
     """What annotations say of the guard: written into the tallies, and the limits of each group."""
-    if not any(box.annotations for box in ledger.rows()):
+    if not ledger.annotated:
         return {}
     from mailkeep.store.annotations import tell_guard
 

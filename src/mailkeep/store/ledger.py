@@ -152,6 +152,7 @@ class Ledger:
         self.by_id: dict[bytes, Mailbox] = {}
         self.whole: Mailbox | None = None
         self.book: Book | None = None
+        self._annotated: bool | None = None
         self.forget()
         self._read()
         index.flushers.append(self)
@@ -171,7 +172,7 @@ class Ledger:
         self.whole = self.by_id.pop(STORE_ID, None)
         if self.whole is not None:
             del self.boxes[self.whole.no]
-        self.book = None
+        self.book = self._annotated = None
 
     def rows(self) -> list[Mailbox]:
         """All mailboxes, and the row of the whole store behind them."""
@@ -214,7 +215,7 @@ class Ledger:
     def take_mailbox(self, box: Mailbox, registers: Registers) -> None:
         """Let a mailbox have these registers; the directory follows by the journal."""
         box._regs = registers
-        self.book = None
+        self.book = self._annotated = None
         if box is self.whole:
             box.seq = self.index.next_seq()
             box.dirty = True
@@ -648,8 +649,20 @@ class Ledger:
     # --- retention and holds
 
     def retention(self, box: Mailbox) -> int:
-        """For how many seconds contents are kept that are expunged in a mailbox now."""
-        return self.keeping.expunged
+        """For how many seconds contents are kept that are expunged in a mailbox now: as annotated, else as configured."""
+        if not self.annotated:
+            return self.keeping.expunged
+        from mailkeep.store.annotations import effective
+
+        laid_down = effective(self, box).retention
+        return self.keeping.expunged if laid_down is None else laid_down
+
+    @property
+    def annotated(self) -> bool:
+        """Whether the store has any annotation."""
+        if self._annotated is None:
+            self._annotated = any(box.annotations for box in self.rows())
+        return self._annotated
 
     def _begin_retention(self, record: Record) -> None:
         record.gone = clock.now()

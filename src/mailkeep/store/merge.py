@@ -250,6 +250,7 @@ class Merge:
         first_new = index.value("SELECT coalesce(max(no), 0) FROM record")
         self.free = {box.no: box.uidnext for box in self.ledger.boxes.values()}
         validity = {box.no: box.validity for box in self.ledger.boxes.values()}
+        merged: list[tuple[int, Mailbox, bool]] = []
         for staged, box_id, regs, uidnext, whole in self.stage.boxes():
             if box_id == STORE_ID:
                 self._whole(regs or {}, whole, was_seen)
@@ -262,13 +263,15 @@ class Merge:
             self._void_numbers(box, regs, validity.get(box.no, box.validity))
             self.staged[box.no] = staged
             self.touched.add(box.no)
-            self._records(staged, box, whole, was_seen)
-            if whole:
-                self._restamp_rest(staged, box)
-        if self.annotated:  # before the guard, whose limits and roles are among them
+            merged.append((staged, box, whole))
+        if self.annotated:  # before anything is deleted under the rules that the peer laid down
             from mailkeep.store.annotations import weigh
 
             weigh(self.ledger, self.annotated, self.now)
+        for staged, box, whole in merged:
+            self._records(staged, box, whole, was_seen)
+            if whole:
+                self._restamp_rest(staged, box)
         self._revive()
         self._guard()
         if self.returning:
