@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mailkeep import __version__
-from mailkeep.cli.grammar import care, copies, expiry, holds, keeping, look, session, setup
+from mailkeep.cli.grammar import care, copies, expiry, finding, holds, keeping, look, session, setup
 from mailkeep.cli.grammar.core import Builder, Parser, common_options
 from mailkeep.cli.run import Options
 from mailkeep.domain.errors import EXIT_CODES, UsageError
@@ -48,6 +48,8 @@ def parser() -> Parser:
     care.selftest(build)
     care.recovery(build)
     copies.copies(build)
+    finding.missing(build)
+    finding.restore(build)
     setup.config(build)
     setup.completion(build)
     return top

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from mailkeep.store.cachefile import CacheFile
 from mailkeep.system.parallel import Share, workers
 from mailkeep.wire.headers import HEAD_BYTES, Headers, message_key, parse
 
@@ -40,7 +41,6 @@ DOING = "looked into"
 READ_FIRST = 8192
 """Most heads end before; of the others more is read."""
 _SCHEMA = (
-    "CREATE TABLE about (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID",
     "CREATE TABLE header (no INTEGER PRIMARY KEY, content BLOB NOT NULL, message_id TEXT NOT NULL COLLATE NOCASE,"
     " sender TEXT NOT NULL, recipients TEXT NOT NULL, subject TEXT NOT NULL, date INTEGER) STRICT",
     "CREATE INDEX header_message_id ON header (message_id) WHERE message_id != ''",
@@ -52,25 +52,20 @@ class HeaderCache:
     """An open cache of one store. Where it cannot be written, it lives in memory for as long as the command.
 
     Attributes:
-        path: Of the file, or of where it would be.
-        in_memory: The file could not be used, or not be written any more.
+        file: Its file: damaged, of another store or not to be written, it is replaced.
         unreadable: Contents that the last `fill` could not read; they are tried again by the next.
     """
 
     def __init__(self, state: bytes, ledger: Ledger, vault: Vault) -> None:
         self.ledger, self.vault = ledger, vault
         self.unreadable = 0
-        self.store = bytes(ledger.index.meta["store"])
-        self.in_memory = False
-        self.path = os.fsdecode(os.path.join(state, NAME))
-        try:
-            self.db = _connect(self.path)
-        except (OSError, apsw.Error):
-            self.db, self.in_memory = apsw.Connection(":memory:"), True
-        try:
-            _prepare(self.db, self.store)
-        except apsw.Error as err:
-            self._begin_anew(err)
+        path, store = os.path.join(state, NAME), bytes(ledger.index.meta["store"])
+        self.file = CacheFile(path, _SCHEMA, VERSION, store)
+
+    @property
+    def db(self) -> apsw.Connection:
+        """The connection of the moment."""
+        return self.file.db
 
     def __enter__(self) -> HeaderCache:
         return self
@@ -80,7 +75,7 @@ class HeaderCache:
 
     def close(self) -> None:
         """Close it; nothing waits to be written."""
-        self.db.close()
+        self.file.close()
 
     # --- filling
 
@@ -94,7 +89,7 @@ class HeaderCache:
         try:
             return self._fill(contents, progress)
         except apsw.Error as err:
-            self._begin_anew(err)
+            self.file.begin_anew(err)
             return self._fill(contents, progress)
 
     def _fill(self, contents: list[int] | None, progress: Watch | None) -> int:
@@ -218,78 +213,9 @@ class HeaderCache:
         try:
             return ask()
         except apsw.Error as err:
-            self._begin_anew(err)
+            self.file.begin_anew(err)
             self._fill(None, None)
             return ask()
-
-    def _begin_anew(self, err: apsw.Error) -> None:
-        """Empty a damaged file in place, which others may have open; where that cannot be done, go on in memory."""
-        if isinstance(err, _DAMAGE) and not self.in_memory:
-            try:
-                _reset(self.db)
-                _prepare(self.db, self.store)
-                return
-            except apsw.Error:
-                pass
-        if self.in_memory:
-            raise err
-        self.db.close(True)
-        self.db, self.in_memory = apsw.Connection(":memory:"), True
-        _prepare(self.db, self.store)
-
-
-_DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.SchemaChangeError, apsw.MismatchError)
-"""SQLError: a table or column is not what it should be."""
-
-
-def _connect(path: str) -> apsw.Connection:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    os.close(fd)
-    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
-    connection.set_busy_timeout(10_000)
-    return connection
-
-
-def _prepare(connection: apsw.Connection, store: bytes) -> None:
-    """Make the tables, unless they are there and of this version and store; another's are thrown away.
-
-    NORMAL: a crash may cost the last rows, which are read again; it leaves no page half written.
-    """
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-8192", "trusted_schema=OFF"):
-        connection.execute("PRAGMA " + pragma)
-    if _is_ours(connection, store):
-        return
-    if connection.pragma("user_version") or connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-        _reset(connection)
-        connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if not _is_ours(connection, store):  # another process may just have made them
-            for statement in _SCHEMA:
-                connection.execute(statement)
-            connection.execute("INSERT INTO about VALUES ('store', ?)", (store,))
-            connection.execute(f"PRAGMA user_version={VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _is_ours(connection: apsw.Connection, store: bytes) -> bool:
-    if connection.pragma("user_version") != VERSION:
-        return False
-    row = connection.execute("SELECT value FROM about WHERE key = 'store'").fetchone()
-    return row is not None and row[0] == store
-
-
-def _reset(connection: apsw.Connection) -> None:
-    """Empty a database, however damaged, for all who have it open (sqlite.org/c3ref/c_dbconfig_defensive.html)."""
-    connection.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 1)
-    try:
-        connection.execute("VACUUM")
-    finally:
-        connection.config(apsw.SQLITE_DBCONFIG_RESET_DATABASE, 0)
 
 
 def _heads(vault: Vault, job: list[tuple[int, bytes]]) -> Iterator[tuple[Any, ...]]:

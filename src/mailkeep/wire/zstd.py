@@ -13,6 +13,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd as _zstd
 
+Error: type[Exception] = _zstd.ZstdError
+"""What is no stream, a damaged one, or one that wants more memory than allowed."""
 GO_ON = _zstd.ZstdCompressor.CONTINUE
 FLUSH_BLOCK = _zstd.ZstdCompressor.FLUSH_BLOCK
 FLUSH_FRAME = _zstd.ZstdCompressor.FLUSH_FRAME

@@ -11,6 +11,7 @@ import apsw
 import pytest
 
 from mailkeep.store import headers
+from mailkeep.store.cachefile import reset
 from mailkeep.store.headers import HeaderCache
 from mailkeep.store.store import Store
 from mailkeep.wire.headers import Headers, parse
@@ -70,9 +71,9 @@ def test_it_is_filled_once_and_read_by_the_next(store: Store) -> None:
     with opened(store) as cache:
         assert cache.fill() == 0
         check(store, cache)
-        assert os.stat(cache.path).st_mode & 0o777 == 0o600
+        assert os.stat(cache.file.path).st_mode & 0o777 == 0o600
         for more in ("-wal", "-shm"):
-            assert os.stat(cache.path + more).st_mode & 0o777 == 0o600
+            assert os.stat(cache.file.path + more).st_mode & 0o777 == 0o600
 
 
 def test_many_are_read_by_several_processes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +129,7 @@ def test_contents_that_are_gone_and_numbers_that_mean_another_content(store: Sto
 def test_whatever_became_of_the_file(store: Store, damage: str) -> None:
     with opened(store) as cache:
         cache.fill()
-        path = Path(cache.path)
+        path = Path(cache.file.path)
     if damage == "garbage":
         path.write_bytes(b"no database" * 1000)
     elif damage == "empty":
@@ -151,7 +152,7 @@ def test_whatever_became_of_the_file(store: Store, damage: str) -> None:
     with opened(store) as cache:
         cache.fill()
         check(store, cache)
-        assert not cache.in_memory
+        assert not cache.file.in_memory
     with opened(store) as cache:
         assert cache.fill() == 0
 
@@ -160,8 +161,8 @@ def test_damage_that_shows_only_when_somebody_asks(store: Store) -> None:
     with opened(store) as cache:
         cache.fill()
     other = opened(store)
-    data = Path(other.path).read_bytes()
-    Path(other.path).write_bytes(data[:4096] + b"\xa5" * (len(data) - 4096))
+    data = Path(other.file.path).read_bytes()
+    Path(other.file.path).write_bytes(data[:4096] + b"\xa5" * (len(data) - 4096))
     other.db.execute("PRAGMA shrink_memory")
     check(store, other)
     other.close()
@@ -176,7 +177,7 @@ def test_where_there_can_be_no_file_it_works_without(store: Store, tmp_path: Pat
         path.symlink_to(tmp_path / "elsewhere")
     with opened(store) as cache:
         assert cache.fill() == 12
-        assert cache.in_memory
+        assert cache.file.in_memory
         check(store, cache)
     assert not (tmp_path / "elsewhere").exists()
 
@@ -193,7 +194,7 @@ def test_a_disk_that_is_full_costs_the_cache_and_no_answer(
         cache.fill([1])
         cache.db.execute(f"PRAGMA max_page_count={cache.db.pragma('page_count')}")
         assert cache.fill() == 12
-        assert cache.in_memory
+        assert cache.file.in_memory
         check(store, cache)
 
 
@@ -211,7 +212,7 @@ def test_two_at_once(store: Store) -> None:
 def test_one_empties_a_damaged_file_under_another(store: Store) -> None:
     one = opened(store)
     one.fill()
-    headers._reset(one.db)
+    reset(one.db)
     two = opened(store)
     check_lacks = two.get(1)
     assert check_lacks is None

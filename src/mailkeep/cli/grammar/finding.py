@@ -26,7 +26,7 @@ def missing(build: Builder) -> None:
         "either; the Maildir is scanned first, as by sync.",
         "mailkeep.cli.missing:missing",
         (
-            ("mailkeep missing --against /backup/Maildir", "compare with last night's backup"),
+            ("mailkeep missing --against /media/backup/Maildir", "compare with last night's backup"),
             (
                 "mailkeep missing --against /var/log/mail.log --since yesterday",
                 "with what was delivered since",
@@ -56,8 +56,8 @@ def restore(build: Builder) -> None:
         "Where X knows Message-IDs only, contents come from the vault.",
         "mailkeep.cli.restore:restore",
         (
-            ("mailkeep restore --from /backup/Maildir", "what would be brought back"),
-            ("mailkeep restore --from /backup/Maildir --yes", "bring it back"),
+            ("mailkeep restore --from /media/backup/Maildir", "what would be brought back"),
+            ("mailkeep restore --from /media/backup/Maildir --yes", "bring it back"),
             (
                 "mailkeep restore --from archive.mbox.gz --only lost.txt --yes",
                 "only what is in a list of Message-IDs",

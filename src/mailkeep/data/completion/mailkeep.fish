@@ -53,8 +53,8 @@ function _shtab_mailkeep_using
   test "$_shtab_mailkeep_cmdpath" = "$argv"
 end
 
-set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve status log verify holds approve reject expire du check selftest doctor backup rebuild snapshot export import verify-copy config 'config show' 'config path' 'config names' completion
-set -g _shtab_mailkeep_opts_with_value --command --direction --encoding --exclude --free --from --include --last --layout --map --messages --path --peer --rate --recover --remote-store --role --scratch --seed --state --store --time --wait
+set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve status log verify holds approve reject expire du check selftest doctor backup rebuild snapshot export import verify-copy missing restore config 'config show' 'config path' 'config names' completion
+set -g _shtab_mailkeep_opts_with_value --against --command --direction --encoding --exclude --for --free --from --include --into --kind --last --layout --map --messages --only --path --peer --rate --recover --remote-store --role --scratch --seed --since --state --store --time --wait
 
 complete -c mailkeep -e
 complete -c mailkeep -f
@@ -282,6 +282,35 @@ complete -c mailkeep -n '_shtab_mailkeep_using verify-copy' -s q -l quiet -d 'sa
 complete -c mailkeep -n '_shtab_mailkeep_using verify-copy' -s v -l verbose -d 'say more'
 complete -c mailkeep -n '_shtab_mailkeep_using verify-copy' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
 complete -c mailkeep -n '_shtab_mailkeep_using verify-copy; and test $_shtab_mailkeep_npos -eq 0' -ka "(__fish_complete_directories)" -d 'the copy'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a missing -d 'which messages of a backup, an archive or a mail log are not here?'
+complete -c mailkeep -n '_shtab_mailkeep_using missing' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using missing' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using missing' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using missing' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using missing' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
+complete -c mailkeep -n '_shtab_mailkeep_using missing' -l against -x -d 'what to compare with'
+complete -c mailkeep -n '_shtab_mailkeep_using missing' -l kind -xka "maildir mbox ids log notmuch store peer" -d 'what X is (default: found out)'
+complete -c mailkeep -n '_shtab_mailkeep_using missing' -l since -x -d 'only what was delivered since then: yesterday, 2026-11-20, 3 days ago'
+complete -c mailkeep -n '_shtab_mailkeep_using missing' -l for -x -d 'of a log, only what was delivered to this address, or to this name before the @; may be repeated'
+complete -c mailkeep -n '_shtab_mailkeep_using missing' -l only -x -d 'only messages whose Message-ID is in this file, one a line'
+complete -c mailkeep -n '_shtab_mailkeep_using missing' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
+complete -c mailkeep -n '_shtab_mailkeep_using missing' -l ids -d 'print the Message-IDs of what is missing, one a line, and nothing else'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a restore -d 'bring back what is missing here, from a backup or an archive'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -l from -x -d 'where to take messages from'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -l kind -xka "maildir mbox ids log notmuch store peer" -d 'what X is (default: found out)'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -l since -x -d 'only what was delivered since then: yesterday, 2026-11-20, 3 days ago'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -l for -x -d 'of a log, only what was delivered to this address, or to this name before the @; may be repeated'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -l only -x -d 'only messages whose Message-ID is in this file, one a line'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -l into -x -d 'put all of them there (default: as in X; for an mbox, INBOX)'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -l deleted-too -d 'also what was removed here on purpose'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -l yes -d 'do it'
+complete -c mailkeep -n '_shtab_mailkeep_using restore' -s n -l dry-run -d 'say what would be done; as without --yes'
 complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a config -d 'show the configuration'
 complete -c mailkeep -n '_shtab_mailkeep_using config' -s h -l help -d 'show this help message and exit'
 complete -c mailkeep -n '_shtab_mailkeep_using config; and test $_shtab_mailkeep_npos -eq 0' -a show -d 'every setting with its source'
