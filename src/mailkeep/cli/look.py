@@ -22,6 +22,7 @@ from mailkeep.system import clock, fs
 
 if TYPE_CHECKING:
     from mailkeep.cli.run import Place
+    from mailkeep.store.past import Run
     from mailkeep.wire.config import PeerSettings
 
 
@@ -122,8 +123,7 @@ class Look:
 
     def peer_names(self) -> dict[str, str]:
         """Hex replica id -> the peer's name here."""
-        rows = self.index.execute("SELECT name, replica FROM peer")
-        return {self.index.ids[no].hex(): name for name, no in rows if no < len(self.index.ids)}
+        return peer_names(self.index)
 
     def peer(self, settings: PeerSettings) -> dict[str, Any]:
         """A peer for --json."""
@@ -151,6 +151,12 @@ class Look:
             if view.shows(box):
                 out[box.name] = count
         return out
+
+
+def peer_names(index: Index) -> dict[str, str]:
+    """Hex replica id -> the peer's name here."""
+    rows = index.execute("SELECT name, replica FROM peer")
+    return {index.ids[no].hex(): name for name, no in rows if no < len(index.ids)}
 
 
 def replicas(look: Look) -> list[dict[str, Any]]:
@@ -217,28 +223,40 @@ def ago(seconds: int | None) -> str:
     return f"{local} ({format_duration(max(clock.now() - seconds, 1))} ago)"
 
 
-def runs(look: Look, last: int, peer: str | None = None) -> list[dict[str, Any]]:
-    """The last runs for --json, the newest first."""
-    from msgpack import unpackb
+def runs(look: Look, last: int, peer: str | None = None, since: int | None = None) -> list[dict[str, Any]]:
+    """The last runs for --json, the newest first.
+
+    Args:
+        last: At most so many; 0: all.
+        since: Only those that were over at this time, in seconds, or later.
+    """
+    import json
+
+    from mailkeep.store.past import runs_between
 
     names = look.peer_names()
-    sql = "SELECT no, began, ended, verb, peer, status, counts FROM run"
-    wanted = {peer, *(rid for rid, name in names.items() if name == peer)} if peer is not None else set()
-    if wanted:
-        sql += f" WHERE peer IN ({', '.join('?' * len(wanted))})"
-    rows = look.index.execute(sql + " ORDER BY no DESC LIMIT ?", (*sorted(map(str, wanted)), last))
-    return [
-        {
-            "run": no,
-            "began": when(began),
-            "ended": when(ended),
-            "verb": verb,
-            "peer": names.get(who, who) if who else None,
-            "exit": status,
-            "counts": unpackb(counts),
-        }
-        for no, began, ended, verb, who, status, counts in rows
-    ]
+    wanted = None
+    if peer is not None:
+        wanted = json.dumps([peer, *(rid for rid, name in names.items() if name == peer)])
+    rows = runs_between(look.ledger, since, wanted, last)
+    return [run_table(look.index, run, names) for run in rows]
+
+
+def run_table(index: Index, run: Run, names: dict[str, str] | None = None) -> dict[str, Any]:
+    """A run for --json; `names` as `Look.peer_names` gives them."""
+    if names is None:
+        names = peer_names(index)
+    return {
+        "run": run.no,
+        "began": when(run.began),
+        "ended": when(run.ended),
+        "seconds": None if run.ended is None else max(run.ended - run.began, 0),
+        "verb": run.verb,
+        "peer": names.get(run.peer, run.peer) if run.peer else None,
+        "exit": run.status,
+        "counts": run.counts,
+        "changes_known": run.first_change is not None,
+    }
 
 
 def run_line(run: dict[str, Any]) -> str:
@@ -246,14 +264,18 @@ def run_line(run: dict[str, Any]) -> str:
     from datetime import datetime
 
     from mailkeep.domain.errors import EXIT_CODES
+    from mailkeep.wire.units import format_duration
 
     began = datetime.fromisoformat(run["began"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    words = [f"{value:,} {key}" for key, value in run["counts"].items() if value and key != "status"]
+    counts = dict(run["counts"])
+    of = f" {counts.pop('undone')}" if "undone" in counts else ""
+    words = [f"{value:,} {key}" for key, value in counts.items() if value and key != "status"]
     ended = "cut off, or it goes on"
     if run["exit"] is not None:
         ended = EXIT_CODES.get(run["exit"], (f"status {run['exit']}", ""))[0]
     peer = f" {run['peer']}" if run["peer"] else ""
-    return f"{run['run']:>6}  {began}  {run['verb']}{peer}: {ended}" + (
+    lasted = f", {format_duration(run['seconds'])}" if run["seconds"] else ""
+    return f"{run['run']:>6}  {began}  {run['verb']}{of}{peer}: {ended}{lasted}" + (
         f"; {', '.join(words)}" if words else ""
     )
 

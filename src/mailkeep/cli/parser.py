@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mailkeep import __version__
-from mailkeep.cli.grammar import care, copies, expiry, finding, holds, keeping, look, session, setup
+from mailkeep.cli.grammar import care, copies, expiry, finding, giving, holds, keeping, look, session, setup
 from mailkeep.cli.grammar.core import Builder, Parser, common_options
 from mailkeep.cli.run import Options
 from mailkeep.domain.errors import EXIT_CODES, UsageError
@@ -42,6 +42,7 @@ def parser() -> Parser:
     session.serve(build)
     look.look(build)
     holds.holds(build)
+    giving.giving(build)
     keeping.annotate(build)
     expiry.expire(build)
     care.check(build)

@@ -115,7 +115,7 @@ class Reaper:
             held: and what the guard said of all.
         """
         lost = self.vanishing() if lost is None else lost
-        held = self._judge(lost) if held is None else held
+        held = self.judge(lost) if held is None else held
         gone = {box.no for box in self.gone}
         count: dict[int, int] = {}
         for record in self.records:
@@ -158,7 +158,8 @@ class Reaper:
     def _is_settled(self, record: Record) -> bool:
         return self.accept_approvals and is_approved(record)
 
-    def _judge(self, lost: set[int]) -> dict[int, str]:
+    def judge(self, lost: set[int]) -> dict[int, str]:
+        """In which mailboxes deletions are held, with the reason; `lost` is what `vanishing` found."""
         if self.hold_all:
             return {r.mailbox: f"{ARCHIVE}what {self.origin} deleted is kept here" for r in self.records}
         vanishing: dict[int, set[int]] = {}

@@ -375,6 +375,12 @@ class Ledger:
         """The id (SHA-256, 32 bytes) of a content, by a number that this index gave."""
         return bytes(self.index.value("SELECT id FROM content WHERE no = ?", (content,)))
 
+    def content_row(self, content: int) -> tuple[bytes, int, bool]:
+        """(id, bytes, whether the vault has it) of a content, by a number that this index gave."""
+        row = self.execute("SELECT id, size, kept FROM content WHERE no = ?", (content,)).fetchone()
+        assert row is not None, "a content number of this index"
+        return bytes(row[0]), int(row[1]), bool(row[2])
+
     def is_live(self, content: int) -> bool:
         """Whether any mailbox has a live record of this content."""
         return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mailkeep.domain.errors import EXIT_CODES, UsageError
+from mailkeep.wire.moments import parse_moment
 from mailkeep.wire.units import parse_duration
 
 TYPE_CHECKING = False
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     Verbs = argparse._SubParsersAction[Any]
+
+TIME = '"2026-11-20 14:00", yesterday, "2 days ago", 2026-11-20T14:00:00Z'
+"""Some of the forms that `moment` takes, for help texts."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,6 +64,17 @@ def natural(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise argparse.ArgumentTypeError(f'"{text}" is not a number from 0 on')
     return int(text)
+
+
+def moment(text: str) -> str:
+    """An option's point in time, checked; it is read again when the store's history is there."""
+    from datetime import date
+
+    try:
+        parse_moment(text, date(2000, 1, 1))
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
+    return text
 
 
 def common_options(default: object) -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailkeep.cli.grammar.core import duration
+from mailkeep.cli.grammar.core import TIME, duration, moment, natural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,12 +48,14 @@ def restore(build: Builder) -> None:
     """Describe restore, both of its kinds."""
     p = build.verb(
         "restore",
-        "bring back what is missing here, from a backup or an archive",
+        "bring back what is missing here, from a backup, an archive or the store's past",
         "Bring back the messages that mailkeep missing --against X calls missing, and no other: into their mailboxes,\n"
         "with flags and dates, in the order of their dates. Says what it would do; does it with --yes. Nothing is\n"
         "overwritten or removed, and what is here already is not doubled; cut off at any moment, the same command\n"
         "goes on. X is " + SOURCES + ".\n"
-        "Where X knows Message-IDs only, contents come from the vault.",
+        "Where X knows Message-IDs only, contents come from the vault.\n"
+        "With --at, from this store's own past: what mailboxes had at a time and have no more comes back, and nothing is\n"
+        "removed; with --to they are written out as they were, as a Maildir or mbox files, and the store is only read.",
         "mailkeep.cli.restore:restore",
         (
             ("mailkeep restore --from /media/backup/Maildir", "what would be brought back"),
@@ -61,6 +63,11 @@ def restore(build: Builder) -> None:
             (
                 "mailkeep restore --from archive.mbox.gz --only lost.txt --yes",
                 "only what is in a list of Message-IDs",
+            ),
+            ('mailkeep restore --at "2 days ago" INBOX', "what INBOX had then and has no more"),
+            (
+                'mailkeep restore --at "before run 17" --to ~/rescue',
+                "everything as it was then, in a directory of its own",
             ),
         ),
         (0, 3, 5, 6, 64, 65, 66, 69, 74, 77, 78),
@@ -73,7 +80,27 @@ def restore(build: Builder) -> None:
     p.add_argument("--deleted-too", action="store_true", help="also what was removed here on purpose")
     p.add_argument("--yes", action="store_true", help="do it")
     p.add_argument("-n", "--dry-run", action="store_true", help="say what would be done; as without --yes")
-    # restore --at TIME [MAILBOX...] [--to DIR] is described here once mailkeep.cli.restore_at is there.
+    p.add_argument("mailbox", metavar="MAILBOX", nargs="?", help="with --at: only this one, by its name then")
+    p.add_argument(
+        "--at", metavar="TIME", type=moment, help=f'mailboxes as they were: {TIME}, "run 17", "before run 17"'
+    )
+    p.add_argument(
+        "--to",
+        metavar="DIR",
+        help="with --at: write them out there, exactly as they were; DIR must not be there yet",
+    )
+    p.add_argument(
+        "--format",
+        choices=("maildir", "mbox"),
+        help="with --to: as a Maildir or as mbox files (default: maildir)",
+    )
+    p.add_argument(
+        "--last",
+        metavar="COUNT",
+        type=natural,
+        default=50,
+        help="with --at: list so many messages (default: 50; 0: all)",
+    )
 
 
 def _source_options(p: Parser) -> None:

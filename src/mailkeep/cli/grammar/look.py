@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailkeep.cli.grammar.core import count, duration
+from mailkeep.cli.grammar.core import TIME, duration, moment, natural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,12 +27,20 @@ def look(build: Builder) -> None:
     p = build.verb(
         "log",
         "runs that changed something or failed",
-        "List runs of this store, the last one first: when, which verb, which peer, how it ended, what it did.",
+        "List runs of this store, the last one first: when, which verb, which peer, how it ended, how long it took, what it\n"
+        "did. A run that was cut off is listed, too.",
         "mailkeep.cli.log:log",
-        (("mailkeep log", "the last 20 runs"), ("mailkeep log --last 500 --peer server", "of one peer")),
-        (0, 66, 74, 78),
+        (
+            ("mailkeep log", "the last 20 runs"),
+            ("mailkeep log --since yesterday", "since then (mailkeep show RUN says what a run changed)"),
+            ("mailkeep log --last 500 --peer server", "of one peer"),
+        ),
+        (0, 64, 66, 74, 78),
     )
-    p.add_argument("--last", metavar="COUNT", type=count, default=20, help="how many runs (default: 20)")
+    p.add_argument(
+        "--last", metavar="COUNT", type=natural, default=20, help="how many runs (default: 20; 0: all)"
+    )
+    p.add_argument("--since", metavar="TIME", type=moment, help=f"only runs since then: {TIME}")
     p.add_argument("--peer", metavar="PEER", help="only runs with this peer")
     p = build.verb(
         "verify",
