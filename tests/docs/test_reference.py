@@ -260,7 +260,7 @@ def keys_of(value: Any) -> set[str]:
     return set()
 
 
-FREE = {"counts", "mailboxes", "waiting_by_mailbox", "map"}
+FREE = {"counts", "totals", "mailboxes", "waiting_by_mailbox", "map"}
 """Tables whose keys are names of mailboxes, or of counts that the log keeps in its own words."""
 
 
@@ -298,6 +298,14 @@ def test_every_key_of_json_is_documented(tmp_path: Path) -> None:
     check("holds", "1", status=5)
     check("reject", "all")
     check("log")
+    check("show", "1")
+    check("ls")
+    check("ls", "INBOX", "--at", "run 1")
+    check("why", "<m.3@post.example>")
+    check("undelete", "--all", "--dry-run")
+    check("restore", "--at", "run 1")
+    check("restore", "--at", "run 1", "--to", tmp_path / "out")
+    check("undo", "1", "--dry-run", status=5)
     check("peer", "list")
     check("peer", "show", "server")
     check("check")
