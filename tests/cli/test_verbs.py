@@ -135,7 +135,7 @@ def test_bash_completes_verbs_and_options(here: Machine) -> None:
     done = subprocess.run(
         ["bash", "-c", script + ask], capture_output=True, text=True, timeout=30, check=True
     )
-    assert done.stdout.split() == ["verify"]
+    assert done.stdout.split() == ["verify", "verify-copy"]
 
 
 def asked(shell: str, words: list[str], script: Path, here: Machine) -> list[str]:
