@@ -167,7 +167,7 @@ def carry_out(
                 if record.live:
                     ledger.remove(record, approved=approved)
                     out.removed += 1
-            _note_vanished(ledger, page)
+            _note_vanished(ledger, limits, page)
         if done is not None:
             done(out.back + out.flagged + out.removed)
     with ledger.index.transaction():
@@ -252,17 +252,13 @@ def _released(
     return [numbers[at : at + BATCH] for at in range(0, len(numbers), BATCH)]
 
 
-def _note_vanished(ledger: Ledger, page: list[int]) -> None:
+def _note_vanished(ledger: Ledger, limits: Limits, page: list[int]) -> None:
     """Let what vanished count for the guard's window, here as in every other run."""
-    from mailkeep.system import clock
-
     count: dict[int, int] = {}
     for record in map(ledger.record, page):
         if not ledger.is_live(record.content):
             count[record.mailbox] = count.get(record.mailbox, 0) + 1
-    ledger.index.executemany(
-        "INSERT INTO vanish VALUES (?, ?, ?)", [(clock.now(), no, n) for no, n in count.items()]
-    )
+    Reaper(ledger, limits, "here").note_vanished(count)
 
 
 def _remove_boxes(ledger: Ledger, wanted: Plan, out: Undone) -> None:
