@@ -220,7 +220,17 @@ def test_status_json(pair: Machine) -> None:
         "waiting_by_mailbox", "waiting_messages",
     }  # fmt: skip
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", peer["last_met"])
-    assert set(store["runs"][0]) == {"began", "changes_known", "counts", "ended", "exit", "peer", "run", "seconds", "verb"}
+    assert set(store["runs"][0]) == {
+        "began",
+        "changes_known",
+        "counts",
+        "ended",
+        "exit",
+        "peer",
+        "run",
+        "seconds",
+        "verb",
+    }
     assert store["runs"][0]["peer"] == "other"
 
 

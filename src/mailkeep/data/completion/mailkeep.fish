@@ -53,8 +53,8 @@ function _shtab_mailkeep_using
   test "$_shtab_mailkeep_cmdpath" = "$argv"
 end
 
-set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve status log verify holds approve reject why show ls undelete undo restore check selftest doctor backup rebuild snapshot export import verify-copy config 'config show' 'config path' 'config names' completion
-set -g _shtab_mailkeep_opts_with_value --at --command --direction --encoding --exclude --for --format --from --include --into --kind --last --layout --mailbox --map --messages --only --path --peer --recover --remote-store --role --run --scratch --seed --since --state --store --time --to --until --wait
+set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve status log verify holds approve reject why show ls undelete undo restore expire du check selftest doctor backup rebuild snapshot export import verify-copy config 'config show' 'config path' 'config names' completion
+set -g _shtab_mailkeep_opts_with_value --at --command --direction --encoding --exclude --for --format --free --from --include --into --kind --last --layout --mailbox --map --messages --only --path --peer --rate --recover --remote-store --role --run --scratch --seed --since --state --store --time --to --until --wait
 
 complete -c mailkeep -e
 complete -c mailkeep -f
@@ -255,6 +255,25 @@ complete -c mailkeep -n '_shtab_mailkeep_using restore' -l at -x -d 'mailboxes a
 complete -c mailkeep -n '_shtab_mailkeep_using restore' -l to -xka "(__fish_complete_directories)" -d 'with --at: write them out there, exactly as they were; DIR must not be there yet'
 complete -c mailkeep -n '_shtab_mailkeep_using restore' -l format -xka "maildir mbox" -d 'with --to: as a Maildir or as mbox files (default: maildir)'
 complete -c mailkeep -n '_shtab_mailkeep_using restore' -l last -x -d 'with --at: list so many messages (default: 50; 0: all)'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a expire -d 'retire old mail by rule, and free what is kept no longer'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l plan -d 'say what a run would do, and why; change nothing'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l time -x -d 'begin nothing more after so long: 90s, 5m'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l messages -x -d 'expire at most so many messages, and free at most so many'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l rate -x -d 'at most so many a second, to spare the disk'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l free -x -d 'free up to so many contents, though it is more than is usual; --plan says how many there are'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l clock-is-right -d 'the clock did not jump, though it looks so: go on, and remember it'
+complete -c mailkeep -n '_shtab_mailkeep_using expire' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a du -d 'what it costs to keep expunged mail'
+complete -c mailkeep -n '_shtab_mailkeep_using du' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using du' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using du' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using du' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using du' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
 complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a check -d 'is everything set up as it should be?'
 complete -c mailkeep -n '_shtab_mailkeep_using check' -s h -l help -d 'show this help message and exit'
 complete -c mailkeep -n '_shtab_mailkeep_using check' -s q -l quiet -d 'say nothing unless something is wrong'
