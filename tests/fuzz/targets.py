@@ -26,6 +26,9 @@ from mailkeep.wire import (
     frames,
     headers,
     maildirname,
+    maillog,
+    mbox,
+    messageids,
     mutf7,
     peerurl,
     query,
@@ -234,6 +237,38 @@ def message_head(data: bytes) -> None:
     assert headers.message_key(found.message_id) == found.message_id
 
 
+def mailbox_file(data: bytes) -> None:
+    whole = [(mail.from_line, mail.raw) for mail in mbox.split([b"From a Mon Jan 12 10:11:12 2026\n" + data])]
+    pieces = (data[at : at + 5] for at in range(0, len(data), 5))
+    assert whole == [
+        (mail.from_line, mail.raw) for mail in mbox.split([b"From a Mon Jan 12 10:11:12 2026\n", *pieces])
+    ]
+    for from_line, raw in whole:
+        assert raw is not None
+        assert raw in mbox.variants(raw)
+        mbox.date_of(from_line)
+        pack(mbox.flags_of(raw))
+        assert all(mbox.body_key(variant) == mbox.body_key(raw) for variant in mbox.variants(raw)[:1])
+
+
+def log_lines(data: bytes) -> None:
+    log = maillog.MailLog(1_800_000_000)
+    for line in text_of(data).split("\n"):
+        delivery = log.line(line)
+        assert delivery is None or (delivery.message_id and abs(delivery.date) < 1 << 40)
+    export = maillog.Export(log)
+    for at in range(0, len(data), 7):
+        export.feed(data[at : at + 7])
+    export.end()
+
+
+def id_list(data: bytes) -> None:
+    for line in text_of(data).split("\n"):
+        assert messageids.plain(line) != ""
+        tagged = messageids.notmuch(line)
+        assert tagged is None or tagged[0] == headers.message_key(tagged[0]) or "<" in tagged[0]
+
+
 def address(data: bytes) -> None:
     url = peerurl.parse_location(text_of(data))
     if url is not None:
@@ -299,7 +334,7 @@ TARGETS: dict[str, Target] = {
     function.__name__: function
     for function in (
         wire, greeting, frames_roundtrip, registers_of_a_peer, flags, file_name, mailbox_name, directory_name, modified_utf7, patterns,
-        name_map, keyword_table, layout_detection, layout_text, amounts, point_in_time, search_query, message_head, address, configuration, root_marker, command_line, claims,
+        name_map, keyword_table, layout_detection, layout_text, amounts, point_in_time, search_query, message_head, mailbox_file, log_lines, id_list, address, configuration, root_marker, command_line, claims,
         manifest_of_a_copy,
     )
 }  # fmt: skip
@@ -335,6 +370,18 @@ SEEDS: dict[str, list[bytes]] = {
         b"Message-ID: <a@b>\r\nFrom: =?utf-8?q?a=C3=BC?= <a@b>\r\nTo: x,\r\n y\r\nDate: Mon, 12 Jan 2026 10:11:12 +0100\r\n\r\n",
         b"Subject: =?utf-8?B?w5w=?= =?x-nothing?q?a_b?=\nCc: a\nDate: 1 Jan 99 10:00 EST\n\nbody",
     ],
+    "mailbox_file": [
+        b"Subject: a\nStatus: RO\n\n>From b\n\nFrom c Mon Jan 12 10:11:12 2026\nTo: d\n\ne\n", b"A: b\r\n\r\nFrom c\r\n\r\n",
+    ],
+    "log_lines": [
+        b"Jan 12 10:00:00 mx postfix/cleanup[2]: 3AAAAA1: message-id=<a@b>\nJan 12 10:00:01 mx postfix/local[4]: 3AAAAA1: to=<a>, status=sent",
+        b"2027-01-12 10:00:00 1abcDE-000123-AB <= a id=b@c\n2027-01-12 10:00:00 1abcDE-000123-AB => d R=e",
+        b"Jan 12 10:00:01 mx sm-mta[2]: 70CAB0: from=<a>, msgid=<b@c>\nJan 12 10:00:01 mx sm-mta[2]: 70CAB0: to=a, delay=1, mailer=local, stat=Sent",
+        b"2027-01-12T10:00:00+01:00 mx dovecot: lmtp(a)<1><b>: msgid=<a@b>: saved mail to INBOX",
+        b'{"MESSAGE": "3AAAAA1: message-id=<a@b>", "__REALTIME_TIMESTAMP": "1800000000000000", "SYSLOG_IDENTIFIER": "postfix/cleanup"}',
+        b"__REALTIME_TIMESTAMP=1800000000000000\nMESSAGE\n\x03\0\0\0\0\0\0\0abc\n\n",
+    ],
+    "id_list": [b"<a@b>\nid:c@d\n# x", b'+a%20b -- id:"x%22@y"\n+c -- id:d@e', b"a@b (inbox unread)"],
     "address": [b"ssh://me@server:22/", b"server:Maildir", b"[::1]:x", b"./a:b", b"ssh://-oProxyCommand=x/"],
     "configuration": [
         b'[stores.mail]\npath = "/m"\n[stores.mail.peers.server]\nurl = "ssh://me@server/"\ndirection = "pull"\n',

@@ -34,7 +34,6 @@ _POSTFIX_ID = re.compile(r"(?:resent-)?message-id=<?([^<>\s,]+)>?")
 _TO = re.compile(r"\bto=<([^>]*)>")
 _ORIG_TO = re.compile(r"\borig_to=<([^>]*)>")
 _SENDMAIL_ID = re.compile(r"\bmsgid=<?([^<>\s,]+)>?")
-_SENDMAIL_TO = re.compile(r"\bto=([^,]*(?:,[^,=]*)*?), (?:ctladdr|delay)=")
 _DOVECOT_USER = re.compile(r"^(?:lmtp|lda|deliver)\(([^)]*)\)")
 _DOVECOT_ID = re.compile(r"\bmsgid=<?([^<>\s,:]+)>?")
 _DOVECOT_BOX = re.compile(r"(?:saved mail to|stored mail into mailbox) '?([^']+?)'?\s*\Z")
@@ -172,9 +171,9 @@ class MailLog:
         elif "stat=Sent" in text and "mailer=" in text:
             self.mail += 1
             mailer = text.partition("mailer=")[2].partition(",")[0].strip().lower()
-            to = _SENDMAIL_TO.search(text)
             if mailer not in _REMOTE:
-                names = [word.strip(" <>") for word in to[1].split(",")] if to else []
+                to = text.removeprefix("to=").partition(", delay=")[0].partition(", ctladdr=")[0]
+                names = [word.strip(" <>") for word in to.split(",")]
                 return self._delivered(queue_id, names, date)
         return None
 
