@@ -16,7 +16,7 @@ import pytest
 from crash.kit import Side, settle, sync
 from mailkeep.rules.guard import Limits
 from mailkeep.rules.rewriting import is_same_mail, message_id
-from mailkeep.store import holds
+from mailkeep.store import holds, rewritten
 from mailkeep.system import clock
 
 if TYPE_CHECKING:
@@ -547,15 +547,92 @@ def test_files_that_give_their_names_to_new_mail_are_no_deletion(tmp_path: Path)
     assert count(here) == TOTAL + COUNT
 
 
-def test_mail_that_was_edited_in_bulk_is_no_deletion(tmp_path: Path) -> None:
+def edit(side: Side, paths: list[bytes]) -> None:
+    for path in paths:
+        overwrite(side.path(path), edited(content(side.path(path))), in_place=False)
+
+
+def unedited(side: Side) -> list[str]:
+    return [mail for mail in side.texts() if "X-Label" not in mail]
+
+
+def test_mail_that_was_edited_is_no_deletion(tmp_path: Path) -> None:
+    """Nor do a few edits bring a few deletions nearer to the limit."""
     here, there = Chain(tmp_path, 2).sides
-    there.limits = NEVER_HELD
-    for path in here.files():
-        overwrite(here.path(path), edited(content(here.path(path))), in_place=False)
+    there.limits = NEVER_HELD  # for it, each is a deletion
+    edit(here, here.files()[:30])
+    delete(here, b".Work", 30)
     session = sync(here, there)
-    assert session.scans[0].held == 0
-    assert len([mail for mail in here.texts() if "X-Label" in mail]) == TOTAL
+    assert (session.scans[0].held, session.scans[0].expunged) == (0, 60)
+    settle(here, there)
+    assert len(unedited(here)) == TOTAL - 60
     assert here.texts() == there.texts()
+    assert held(here) == held(there) == []
+
+
+def test_mail_that_was_rewritten_in_bulk_under_its_own_message_ids_is_held(tmp_path: Path) -> None:
+    """A program that writes nonsense below headers that it leaves alone looks, file by file, like one that edits."""
+    here, there = Chain(tmp_path, 2).sides
+    before = set(here.texts())
+    edit(here, here.files())
+    session = sync(here, there)
+    assert (session.scans[0].held, session.scans[0].expunged) == (TOTAL, 0)
+    assert held(here) == [TOTAL]
+    store = here.open()
+    (hold,) = holds.holds(store.ledger)
+    store.close()
+    assert hold.reason == f"{TOTAL} of the store's {TOTAL} messages were rewritten, more than 10%"
+    assert set(there.texts()) > before, "the others still have what the messages said"
+    assert count(there) == 2 * TOTAL
+    assert count(here) == TOTAL
+    answer(here, holds.reject)
+    settle(here, there)
+    assert here.texts() == there.texts()
+    assert count(here) == 2 * TOTAL
+
+
+def test_an_approved_edit_in_bulk_is_carried_out_everywhere(tmp_path: Path) -> None:
+    chain = Chain(tmp_path, 3)
+    here = chain.sides[0]
+    edit(here, here.files())
+    chain.settle()
+    answer(here, holds.approve)
+    chain.settle()
+    for side in chain.sides:
+        assert count(side) == TOTAL
+        assert unedited(side) == []
+        assert held(side) == []
+
+
+def test_edits_bled_over_many_runs_are_held(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    here, there = Chain(tmp_path, 2).sides
+    began = clock.now()
+    for run in range(12):
+        monkeypatch.setattr(clock, "now", lambda run=run: began + run * 3600)
+        edit(here, [path for path in here.files() if b"X-Label" not in content(here.path(path))][:10])
+        sync(here, there)
+    assert len(unedited(there)) >= TOTAL - 50, "no more than the limits let go at once"
+    assert sum(held(here)) >= 70
+    monkeypatch.setattr(clock, "now", lambda: began + 3 * 86_400)
+    before = sum(held(here))
+    edit(here, [path for path in here.files() if b"X-Label" not in content(here.path(path))][:10])
+    sync(here, there)
+    assert sum(held(here)) == before, "the window has passed"
+
+
+def test_the_log_of_edits_has_an_end_and_forgets_none_of_them(tmp_path: Path) -> None:
+    here = Chain(tmp_path, 2).sides[0]
+    store = here.open()
+    began = clock.now() - 30_000
+    try:
+        reaper = rewritten.Rewritten(store.ledger, Limits(window_seconds=10**9), "here")
+        with store.index.transaction():
+            for number in range(3 * rewritten.ENTRIES_MAX):
+                reaper.note_vanished({number % 3 + 1: 2, number + 10: 1})
+        assert len(reaper._log()) <= rewritten.ENTRIES_MAX
+        assert sum(reaper.lately(began).values()) == 9 * rewritten.ENTRIES_MAX
+    finally:
+        store.close()
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """The guard: may this many messages vanish?
 
 A message *vanishes* when no live record of its content is left in any mailbox: a move, a copy or a rename
-of a mailbox makes nothing vanish. Nor does a file that is rewritten with the Message-ID that it had; one that is
-truncated, or overwritten with something else, does. What vanished within the window counts together, so a loss that bleeds
+of a mailbox makes nothing vanish. Nor does a file that is rewritten with the Message-ID that it had, and such are
+counted by themselves, against the same limits; one that is truncated, or overwritten with something else, does. What vanished within the window counts together, so a loss that bleeds
 over many runs is stopped like one blow.
 """
 
@@ -11,6 +11,9 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+
+VANISHES = "would have vanished"
 
 
 class Limits:
@@ -73,7 +76,10 @@ class Tally:
 
 
 def judge(
-    tallies: Mapping[int, Tally], limits: Limits, groups: Mapping[str, Limits] | None = None
+    tallies: Mapping[int, Tally],
+    limits: Limits,
+    groups: Mapping[str, Limits] | None = None,
+    verb: str = VANISHES,
 ) -> dict[int, str]:
     """Which mailboxes' vanishing messages are held, with the reason in words; empty: let them go.
 
@@ -81,6 +87,7 @@ def judge(
         tallies: By mailbox, all mailboxes with live messages.
         limits: As configured.
         groups: Limits of groups that have their own; under the empty name, of the store.
+        verb: What so many messages did, or would have done, for the reason.
     """
     groups = groups or {}
     by_group: dict[str, dict[int, Tally]] = {}
@@ -89,11 +96,11 @@ def judge(
             by_group.setdefault(t.group, {})[no] = t
     held: dict[int, str] = {}
     for group, counted in sorted(by_group.items()):
-        held |= _judge(counted, groups.get(group, limits), group)
+        held |= _judge(counted, groups.get(group, limits), group, verb)
     return held
 
 
-def _judge(counted: Mapping[int, Tally], limits: Limits, group: str) -> dict[int, str]:
+def _judge(counted: Mapping[int, Tally], limits: Limits, group: str, verb: str) -> dict[int, str]:
     concerned = [no for no, t in counted.items() if t.vanishing]
     if not concerned:
         return {}
@@ -102,10 +109,10 @@ def _judge(counted: Mapping[int, Tally], limits: Limits, group: str) -> dict[int
     total = sum(t.live + t.lately for t in counted.values())
     if gone > limits.count:
         where = f"{group} and below" if group else "the store"
-        why = f"{gone:,} messages would have vanished from {where}, more than {limits.count:,}"
+        why = f"{gone:,} messages of {where} {verb}, more than {limits.count:,}"
         return dict.fromkeys(concerned, why)
     if not group and gone > limits.minimum and gone > limits.store_share * total:
-        why = f"{gone:,} of the store's {total:,} messages would have vanished, more than {limits.store_share:.0%}"
+        why = f"{gone:,} of the store's {total:,} messages {verb}, more than {limits.store_share:.0%}"
         return dict.fromkeys(concerned, why)
     held = {}
     for no in concerned:
@@ -114,6 +121,6 @@ def _judge(counted: Mapping[int, Tally], limits: Limits, group: str) -> dict[int
         before = t.live + t.lately
         if lost > limits.minimum and lost > limits.mailbox_share * before:
             held[no] = (
-                f"{lost:,} of {before:,} messages of {t.name} would have vanished, more than {limits.mailbox_share:.0%}"
+                f"{lost:,} of {before:,} messages of {t.name} {verb}, more than {limits.mailbox_share:.0%}"
             )
     return held

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mailkeep.domain.record import APPROVED, LIVE
-from mailkeep.rules.guard import Tally, judge
+from mailkeep.rules.guard import VANISHES, Tally, judge
 from mailkeep.store.ledger import NO_FILE
 from mailkeep.system import clock
 
@@ -57,6 +57,8 @@ class Hold:
 
 class Reaper:
     """Collects deletions of one scan or session and carries them out, or holds them, together."""
+
+    verb = VANISHES
 
     def __init__(
         self,
@@ -178,17 +180,21 @@ class Reaper:
             dead: Messages that the mailbox's count no longer has.
         """
         since = clock.now() - self.limits.window_seconds
-        lately = dict(
-            self.ledger.execute(
-                "SELECT mailbox, sum(count) FROM vanish WHERE at >= ? GROUP BY mailbox", (since,)
-            )
-        )
+        lately = self.lately(since)
         tallies = {
             no: Tally(box.name, box.count + dead.get(no, 0), vanishing.get(no, 0), lately.get(no, 0))
             for no, box in self.ledger.boxes.items()
             if box.count or no in vanishing or no in lately
         }
-        return judge(tallies, self.limits, _groups(self.ledger, self.limits, tallies))
+        return judge(tallies, self.limits, _groups(self.ledger, self.limits, tallies), self.verb)
+
+    def lately(self, since: int) -> dict[int, int]:
+        """How many messages of which mailboxes vanished since then."""
+        return dict(
+            self.ledger.execute(
+                "SELECT mailbox, sum(count) FROM vanish WHERE at >= ? GROUP BY mailbox", (since,)
+            )
+        )
 
     def _stop(self, record: Record, reason: str) -> None:
         if reason not in self._hold:

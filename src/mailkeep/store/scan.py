@@ -45,6 +45,9 @@ SECOND_LOOK_SECONDS = 0.02
 QUIET_TRIES = 3
 UNEXPLAINED_SECONDS = 600
 """A file that is gone from its mailbox while some other link to it exists is believed removed after this."""
+GOES_ON, REWRITTEN, REPLACED = range(3)
+"""What became of the mail that a file was: it is the same, or more of it; it was edited, to judge by its Message-ID; or the
+file is another mail by now, or none."""
 SLICE = 48
 """Files checked by stat at each scan, whatever the directories say."""
 
@@ -97,7 +100,7 @@ class Found:
         "box",
         "content",
         "content_id",
-        "goes_on",
+        "fate",
         "info",
         "linked",
         "record",
@@ -116,8 +119,8 @@ class Found:
         self.size = st.st_size
         self.linked: os.stat_result | Stat | None = None
         self.young = 0
-        self.goes_on = True
-        """Whether a file that was rewritten is the same mail still."""
+        self.fate = GOES_ON
+        """What became of the mail that a known file was."""
 
 
 class Scan:
@@ -165,6 +168,8 @@ class Scan:
         self.flag_changes: list[tuple[int, int, bytes, bytes, int]] = []
         self.unread: list[tuple[Mailbox, int, bytes, bytes]] = []
         self.share: Share | None = None
+        self.rewritten: list[int] = []
+        """Likewise, of files that were rewritten under their own Message-IDs."""
         self.replaced: list[int] = []
         """Records whose files were overwritten with another mail, or with none: the guard has yet to judge."""
         self.grown = False
@@ -555,7 +560,7 @@ class Scan:
             if not self._prove(found):
                 self._hash(found, fd, name, directory)
             if record is not None:
-                found.goes_on = self._goes_on(found, fd)
+                found.fate = self._fate(found, fd)
             self.batch.append(found)
         except _Moving:
             self.trusted.discard(box.no)
@@ -604,8 +609,8 @@ class Scan:
         found.content, found.content_id, found.linked = row[0], row[1], found.st
         return True
 
-    def _goes_on(self, found: Found, fd: int) -> bool:
-        """Whether a known file still is the mail that it was: unchanged, with more at its end, or with its Message-ID."""
+    def _fate(self, found: Found, fd: int) -> int:
+        """Whether a known file still is the mail that it was: unchanged, or with more at its end; or with its Message-ID."""
         from hashlib import sha256
 
         from mailkeep.rules.rewriting import HEAD_BYTES, is_same_mail
@@ -617,23 +622,24 @@ class Scan:
         assert row is not None, "a record number of this index"
         before, size = row
         if before == found.content_id or not size:
-            return True
+            return GOES_ON
         if size < found.size:  # it was still being written when it was first seen
             hashed, at = sha256(), 0
             while at < size and (data := os.pread(fd, min(fs.READ_BYTES, size - at), at)):
                 hashed.update(data)
                 at += len(data)
             if hashed.digest() == before:
-                return True
+                return GOES_ON
         try:
             old = self.vault.open(before)
         except OSError:
-            return False
+            return REPLACED
         try:
             st = os.fstat(old)
             if (st.st_dev, st.st_ino) == (found.st.st_dev, found.st.st_ino):
-                return False  # overwritten in place, and the vault's object with it
-            return is_same_mail(os.pread(old, HEAD_BYTES, 0), os.pread(fd, HEAD_BYTES, 0))
+                return REPLACED  # overwritten in place, and the vault's object with it
+            same = is_same_mail(os.pread(old, HEAD_BYTES, 0), os.pread(fd, HEAD_BYTES, 0))
+            return REWRITTEN if same else REPLACED
         finally:
             os.close(old)
 
@@ -839,13 +845,13 @@ class Scan:
                 self._set_file(record, found, st)
                 return
             record.sub, record.base, record.info, record.ino = NO_FILE, None, None, None
-            if found.goes_on and self.believe_absence:
+            if found.fate == GOES_ON and self.believe_absence:
                 ledger.set_file(record)
                 ledger.remove(record)
             else:  # it will be put back, unless `_removals` says otherwise
                 record.todo = int(record.live and record.hold is None)
                 ledger.set_file(record)
-                self.replaced.append(record.no)
+                (self.rewritten if found.fate == REWRITTEN else self.replaced).append(record.no)
         else:
             adopted = self._fileless(found)
             if adopted is not None:
@@ -899,7 +905,7 @@ class Scan:
             if not self.index.value("SELECT kept FROM content WHERE no = ?", (content,)):
                 self.maildir.report(where, WRITTEN_IN_PLACE)
         self.lost_objects = {}
-        if self.replaced:
+        if self.replaced or self.rewritten:
             from mailkeep.store.holds import Reaper
 
             with self.index.transaction():
@@ -1081,6 +1087,19 @@ class Scan:
             elif record.sub == NO_FILE:  # else another file of this scan has it
                 reaper.want(record)
         self.replaced = []
+        if not self.rewritten:
+            return
+        if self.believe_absence:
+            from mailkeep.store.rewritten import Rewritten
+
+            edited = Rewritten(self.ledger, self.limits, "here")
+            for record in map(self.ledger.record, self.rewritten):
+                if record.sub == NO_FILE:
+                    edited.want(record)
+            self._carry_out(edited)
+        else:
+            self.report.put_back += sum(self.ledger.record(no).todo for no in self.rewritten)
+        self.rewritten = []
 
     def _carry_out(self, reaper: Reaper) -> None:
         from mailkeep.store.holds import forget_answered
