@@ -17,7 +17,7 @@ from mailkeep.store.cleanup import BATCH as FREE_BATCH
 from mailkeep.store.cleanup import CleanUp, Free
 from mailkeep.store.due import BATCH, DATE_INDEX, Due, Expiring, Finder
 from mailkeep.store.history import trim
-from mailkeep.system import clock
+from mailkeep.system import clock, fs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +130,17 @@ class Expire:
         self._counted: dict[int, bool] = {}
 
     def run(self) -> Report:
-        """Both passes. Durable on return."""
+        """Both passes. Durable on return.
+
+        Raises:
+            StorageError: The disk failed, or is full; the next run goes on.
+        """
+        try:
+            return self._run()
+        except OSError as err:
+            raise fs.explain(err, "contents could not be freed") from err
+
+    def _run(self) -> Report:
         store, report = self.store, self.report
         clean = CleanUp(store.ledger, store.vault, self.policy, clock.now(), dry=store.dry)
         clean.finish()
