@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 DAY = 86_400
 NEVER_HELD = Limits(count=1 << 40, mailbox_share=2, store_share=2)
 ERRORS = (errno.ENOSPC, errno.EIO)
-BATCHES = {"mailkeep.store.expire.BATCH": 2, "mailkeep.store.expire.FREE_BATCH": 2, "mailkeep.store.cleanup.PAGE": 3}
+BATCHES = {
+    "mailkeep.store.expire.BATCH": 2,
+    "mailkeep.store.expire.FREE_BATCH": 2,
+    "mailkeep.store.cleanup.PAGE": 3,
+}
 """Small, so that there is something between two of them."""
 
 
@@ -74,15 +78,15 @@ class Aged(Side):
         assert box is not None
         return box
 
-    def opened(self) -> Opened:
-        return Opened(self)
+    def opened(self, **more: Any) -> Opened:
+        return Opened(self, **more)
 
     def later(self) -> Any:
-        return mock.patch.object(clock, "now", lambda: self.now + 91 * DAY)
+        return mock.patch.object(clock, "now", return_value=self.now + 91 * DAY)
 
     def expire(self, *, dry: bool = False, **bounds: Any) -> Report:
         """As the command does it, three months later."""
-        with self.later(), self.opened(dry=dry) if dry else self.opened() as store:
+        with self.later(), self.opened(dry=dry) as store:
             store.scan()
             bounds.setdefault("clock_is_right", True)
             report = Expire(store, Policy(store.ledger, clock.now()), Bounds(**bounds)).run()
@@ -114,9 +118,6 @@ class Opened:
 
     def __init__(self, side: Aged, **more: Any) -> None:
         self.side, self.more = side, more
-
-    def __call__(self, **more: Any) -> Opened:
-        return Opened(self.side, **more)
 
     def __enter__(self) -> Any:
         self.store = self.side.open(**self.more)
@@ -171,7 +172,9 @@ def recovers(side: Aged, end: End, where: str) -> None:
         raise AssertionError(where) from err
 
 
-def disturbed(base: Path, fault: BaseException, step: int, *, after: bool) -> tuple[Aged, Steps, BaseException | None]:
+def disturbed(
+    base: Path, fault: BaseException, step: int, *, after: bool
+) -> tuple[Aged, Steps, BaseException | None]:
     side = Aged(base)
     steps = Steps(step, fault, after=after)
     raised: BaseException | None = None
@@ -192,10 +195,16 @@ def test_what_an_undisturbed_run_does(end: End) -> None:
     assert report.forgotten == 2
     assert report.stays == {"a legal hold keeps it": 1}
     assert report.freed_bytes == 5 * 4096
-    names = {name for name in ("flagged", "copied", "stays", "newest") if text(name).decode() in {t for _, _, t in end.shown}}
+    names = {
+        name
+        for name in ("flagged", "copied", "stays", "newest")
+        if text(name).decode() in {t for _, _, t in end.shown}
+    }
     assert names == {"flagged", "copied", "stays", "newest"}
     assert len(end.shown) == 4
-    assert end.objects == end.before - {text(f"removed {n}").decode() for n in range(5)}, "the expired ones are kept"
+    assert end.objects == end.before - {text(f"removed {n}").decode() for n in range(5)}, (
+        "the expired ones are kept"
+    )
 
 
 @pytest.mark.crash
@@ -210,10 +219,14 @@ def test_a_crash_at_any_step_costs_a_repeat_and_nothing_else(tmp_path: Path, end
 
 
 @pytest.mark.crash
-def test_an_error_at_any_step_is_explained_and_the_next_run_completes(tmp_path: Path, end: End, every: bool) -> None:
+def test_an_error_at_any_step_is_explained_and_the_next_run_completes(
+    tmp_path: Path, end: End, every: bool
+) -> None:
     for step in range(end.steps) if every else range(5, end.steps, end.steps // 3):
         code = ERRORS[step % len(ERRORS)]
-        side, steps, raised = disturbed(tmp_path / str(step), OSError(code, os.strerror(code)), step, after=False)
+        side, steps, raised = disturbed(
+            tmp_path / str(step), OSError(code, os.strerror(code)), step, after=False
+        )
         where = f"{errno.errorcode[code]} at step {step} ({steps.hit})"
         if raised is not None:
             assert isinstance(raised, MailkeepError), f"{where}: {raised!r}"

@@ -75,7 +75,8 @@ def show(options: Options) -> int:
 
 
 def _say(output: Output, table: dict[str, Any], made: int) -> None:
-    origin = "found here" if table["origin"] == "here" else f"deleted at {table['origin']}"
+    words = {"here": "found here", rules.EXPIRY: "due by a rule of expiry"}
+    origin = words.get(table["origin"], f"deleted at {table['origin']}")
     output.say(f"hold {table['hold']}: {format_count(table['messages'], 'message')}, {origin}, {ago(made)}")
     output.say(f"  why: {table['reason']}")
     for name, count in sorted(table["mailboxes"].items()):

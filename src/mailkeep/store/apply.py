@@ -224,8 +224,8 @@ class Apply:
         todo = 0
         flags = (record.flags, record.info, box.no)
         try:
-            if record.hold is not None:
-                pass  # a person decides
+            if record.hold is not None and not (record.live and record.sub != NO_FILE):
+                pass  # a person decides; what is only due to expire goes on living meanwhile
             elif not record.live:
                 if record.sub != NO_FILE:
                     self._remove(record, box, content_id, size)

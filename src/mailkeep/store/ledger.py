@@ -634,7 +634,7 @@ class Ledger:
 
     def flag(self, record: Record, on: Iterable[str], off: Iterable[str]) -> None:
         """Turn flags on and off; only those that differ are written. Flagging a held message rejects."""
-        if not record.live:
+        if not record.live or (record.hold is not None and record.sub != NO_FILE):
             self.reject(record)
         have = unpack(record.flags)
         regs = dict(record.regs)
@@ -696,7 +696,9 @@ class Ledger:
 
     def reject(self, record: Record) -> None:
         """Put a held message back everywhere: a new live write, under a new UID."""
-        if record.live:  # found missing here, never written as a tombstone: only the file must come back
+        if (
+            record.live
+        ):  # found missing here, or due to expire, and never written as a tombstone: its file is to be there
             record.hold, record.todo = None, 1
             self.set_file(record)
             return
