@@ -476,17 +476,21 @@ class Initiator(Endpoint):
 
     def on_done(self, message: dict[str, Any]) -> None:
         """The responder has committed too: note what it has taken in, durably, then put files in place."""
-        lamports = message["vector"]  # by our numbers, as we listed them in COMMIT
-        if type(lamports) is not list or len(lamports) >= len(self.index.ids):
-            raise ValueError("a vector out of bounds")
-        ceiling = bounds.lamport_ceiling(clock.now())
-        vector = {
-            no: v
-            for no, v in enumerate(lamports, 1)
-            if bounds.number(v, 0, ceiling, "a lamport of the vector")
-        }
+        vector = self._their_vector(message["vector"])
+        acks = message.get("acks", [])
+        if type(acks) is not list or len(acks) >= len(self.index.ids):
+            raise ValueError("acknowledgements out of bounds")
+        heard = [
+            (
+                bounds.number(who, 1, len(self.index.ids) - 1, "the number of a replica"),
+                self._their_vector(lamports),
+            )
+            for who, lamports in acks
+        ]
         with self.index.transaction():
             self.index.acknowledge(self.peer, vector)
+            for who, has in heard:  # no more than it has itself
+                self.index.acknowledge(who, {no: min(v, vector[no]) for no, v in has.items() if no in vector})
             differs = self.note_agreement(vector == self.vector_then, self.root, take_root(message["root"]))
             if self._sends and self.direction != PUSH and self.view.plain:
                 self.index.set_tokens(self.peer, self.token, None, self.committed_seq)
@@ -504,6 +508,17 @@ class Initiator(Endpoint):
             if self.outcome is not None:
                 self.store.bump()
             self.applied = self.store.apply()
+
+    def _their_vector(self, lamports: object) -> Vector:
+        """Lamports by our numbers, as we listed the replicas in CLAIM; those that are zero left out."""
+        if type(lamports) is not list or len(lamports) >= len(self.index.ids):
+            raise ValueError("a vector out of bounds")
+        ceiling = bounds.lamport_ceiling(clock.now())
+        return {
+            no: v
+            for no, v in enumerate(lamports, 1)
+            if bounds.number(v, 0, ceiling, "a lamport of the vector")
+        }
 
     def on_report(self, message: dict[str, Any]) -> None:
         """Counts, problems (at most 200 are kept) and exit status of the responder's side: the session is over."""

@@ -330,9 +330,22 @@ class Responder(Endpoint):
         root = self.shared_root()
         with index.transaction():
             self.note_agreement(agrees, root, self.root_there)
-        self.say(frames.DONE, {"vector": vector, "root": root})
+        self.say(frames.DONE, {"vector": vector, "acks": self._acks(), "root": root})
         self.state = DONE
         self.sending.append(self._finish())
+
+    def _acks(self) -> list[list[object]]:
+        """What replicas that the initiator knows have taken in, as far as heard here, by its numbers.
+
+        A store that all others begin their sessions with would else be the only one that ever forgets a tombstone.
+        """
+        theirs = {our: their for their, our in self.numbers.items()}
+        room = bounds.ACKS_BYTES_MAX // (9 * len(theirs) + 16)
+        known = [(theirs[who], vector) for who, vector in self.index.acks().items() if who in theirs]
+        return [
+            [who, [vector.get(self.numbers[their], 0) for their in sorted(self.numbers)]]
+            for who, vector in known[:room]
+        ]
 
     def _finish(self) -> Iterator[None]:
         """After DONE is on its way, so that both ends work at once: put files in place, then report."""
