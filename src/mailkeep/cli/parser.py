@@ -40,6 +40,7 @@ def parser() -> Parser:
     setup.peer(build)
     session.sync(build)
     session.serve(build)
+    session.scan(build)
     look.look(build)
     holds.holds(build)
     giving.giving(build)

@@ -278,5 +278,6 @@ def no_peers(name: str) -> NoInput:
     return NoInput(
         f"the store {name} has no peer yet",
         untouched="anything",
-        hint="mailkeep peer add server ssh://me@server/, then mailkeep sync",
+        hint="mailkeep peer add server ssh://me@server/, then mailkeep sync; without peers, mailkeep scan notes what"
+        " other programs did",
     )

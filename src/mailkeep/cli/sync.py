@@ -78,7 +78,7 @@ def sync(options: Options) -> int:
 def _sync(options: Options, place: Place) -> int:
     targets = _targets(options, place)
     output = Output(options)
-    _hook(place, "pre", output, {})
+    run_hook_of(place, "pre", output, {})
     runs: list[dict[str, Any]] = []
     codes: list[int] = []
     began = clock.monotonic()
@@ -109,7 +109,7 @@ def _sync(options: Options, place: Place) -> int:
 
         after_run(place, output)
     output.result(whole)
-    _hook(place, "post", output, whole)
+    run_hook_of(place, "post", output, whole)
     return status
 
 
@@ -200,7 +200,7 @@ class Run:
             store.progress = self.progress = self.output.progress()
             began = clock.monotonic()
             report = store.scan()
-            self._scanned(report)
+            self.scanned(report)
             view = view_of(target.settings)
             _check_map(store, view, target)
             initiator = Initiator(
@@ -223,7 +223,8 @@ class Run:
         finally:
             child.end(patience)
 
-    def _scanned(self, report: Report) -> None:
+    def scanned(self, report: Report) -> None:
+        """Count what a scan found, and say what it could not make out."""
         for name in ("added", "flagged", "expunged", "held", "put_back", "unknown"):
             if count := getattr(report, name):
                 self.scan_counts[name] = self.scan_counts.get(name, 0) + count
@@ -256,7 +257,7 @@ class Run:
         if problems or report.problems or report.unknown:
             codes.append(EXIT_SKIPPED)
         archive = target.direction == "archive"
-        held = bool((here.get("held") and not archive) or report.held or _alarms(store))
+        held = bool((here.get("held") and not archive) or report.held or has_alarms(store))
         if held or initiator.waiting:
             codes.append(EXIT_HELD)
         status = worst_exit_code(codes)
@@ -347,7 +348,8 @@ def this_program() -> list[str]:
     return [sys.executable, "-c", "from mailkeep.cli.main import entry; entry()"]
 
 
-def _alarms(store: Store) -> bool:
+def has_alarms(store: Store) -> bool:
+    """Whether deletions are held that a person has to look at."""
     if store.index.execute("SELECT 1 FROM hold LIMIT 1").fetchone() is None:
         return False
     from mailkeep.store.holds import alarms
@@ -477,7 +479,7 @@ def _touch(state: bytes, peer: str) -> None:
     return None
 
 
-def _hook(place: Place, kind: str, output: Output, result: dict[str, Any]) -> None:
+def run_hook_of(place: Place, kind: str, output: Output, result: dict[str, Any]) -> None:
     """Run a hook of the configuration, if there is one."""
     command = getattr(place.settings.hooks, kind, None) if place.settings is not None else None
     if command is not None:

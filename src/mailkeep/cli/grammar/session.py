@@ -48,6 +48,27 @@ def sync(build: Builder) -> None:
     )
 
 
+def scan(build: Builder) -> None:
+    """Describe scan."""
+    p = build.verb(
+        "scan",
+        "note what other programs did, without meeting anybody",
+        "Scan this store: what was delivered, moved, flagged and removed since the last run goes into index, vault and\n"
+        "history. Every sync begins with this; on a machine without peers, let a timer do it, so that what is removed\n"
+        "can be given back (mailkeep undelete), and a mass deletion is held.",
+        "mailkeep.cli.scan:scan",
+        (
+            ("mailkeep scan", "the default store"),
+            ("mailkeep scan --dry-run", "what has happened since the last run; nothing is written"),
+        ),
+        (0, 3, 5, 6, 65, 66, 74, 77, 78),
+    )
+    p.add_argument("-n", "--dry-run", action="store_true", help="say what was found; write nothing")
+    p.add_argument(
+        "--wait", metavar="DURATION", type=duration, help="wait so long for another run to end: 90s, 5m"
+    )
+
+
 def serve(build: Builder) -> None:
     """Describe serve."""
     p = build.verb(

@@ -53,7 +53,7 @@ function _shtab_mailkeep_using
   test "$_shtab_mailkeep_cmdpath" = "$argv"
 end
 
-set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve status log verify holds approve reject why show ls undelete undo expire du check selftest doctor backup rebuild snapshot export import verify-copy missing restore config 'config show' 'config path' 'config names' completion
+set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve scan status log verify holds approve reject why show ls undelete undo expire du check selftest doctor backup rebuild snapshot export import verify-copy missing restore config 'config show' 'config path' 'config names' completion
 set -g _shtab_mailkeep_opts_with_value --against --at --command --direction --encoding --exclude --for --format --free --from --include --into --kind --last --layout --mailbox --map --messages --only --path --peer --rate --recover --remote-store --role --run --scratch --seed --since --state --store --time --to --until --wait
 
 complete -c mailkeep -e
@@ -137,6 +137,14 @@ complete -c mailkeep -n '_shtab_mailkeep_using serve' -l json -d 'print the resu
 complete -c mailkeep -n '_shtab_mailkeep_using serve' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
 complete -c mailkeep -n '_shtab_mailkeep_using serve' -l path -xka "(__fish_complete_directories)" -d 'serve this Maildir instead of a configured store'
 complete -c mailkeep -n '_shtab_mailkeep_using serve' -l role -xka "read append full" -d 'what the other side may do here (default: full)'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a scan -d 'note what other programs did, without meeting anybody'
+complete -c mailkeep -n '_shtab_mailkeep_using scan' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using scan' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using scan' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using scan' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using scan' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
+complete -c mailkeep -n '_shtab_mailkeep_using scan' -s n -l dry-run -d 'say what was found; write nothing'
+complete -c mailkeep -n '_shtab_mailkeep_using scan' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
 complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a status -d 'what there is, what waits, when peers were met'
 complete -c mailkeep -n '_shtab_mailkeep_using status' -s h -l help -d 'show this help message and exit'
 complete -c mailkeep -n '_shtab_mailkeep_using status' -s q -l quiet -d 'say nothing unless something is wrong'
