@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from mailkeep.cli.giving import Facts, Heads, Names, local, query_of
+from mailkeep.cli.giving import Facts, Heads, Names, local, query_of, quoted
 from mailkeep.cli.look import Look, when
 from mailkeep.cli.run import Options, Output, find
 from mailkeep.domain.errors import EXIT_DONE, NoInput, StorageError, printable
@@ -13,7 +13,8 @@ from mailkeep.domain.flags import OLD
 from mailkeep.store import past
 from mailkeep.store.ledger import NO_FILE
 from mailkeep.store.maildir import SUBS
-from mailkeep.system import fs
+from mailkeep.store.policy import Policy
+from mailkeep.system import clock, fs
 from mailkeep.wire.units import format_count, format_size, write_duration
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class Explainer:
     def __init__(self, look: Look, heads: Heads) -> None:
         self.look, self.ledger, self.heads = look, look.ledger, heads
         self.names = Names(look.ledger)
+        self.policy = Policy(look.ledger, clock.now(), lambda: heads.cache)
 
     def table(self, content: int) -> dict[str, Any]:
         """Everything, for --json."""
@@ -219,17 +221,31 @@ class Explainer:
             return f"hold {record.hold}: mailkeep approve or mailkeep reject decides"
         if record.live:
             return None
+        legal = self._legal(record, box)
         if record.keep is None:
-            return "its retention is over"
-        return retention_words(self.look, box)
+            return legal or "its retention is over"
+        return legal or self._retention(box)
 
+    def _legal(self, record: Record, box: Mailbox) -> str | None:
+        """The legal hold that covers a message, in words."""
+        if not self.policy.covered(box, [record.no]):
+            return None
+        names = ", ".join(hold.name or "without a name" for hold in self.policy.legal(box))
+        return f"legal hold {printable(names)}: mailkeep annotations --effective {quoted(box.name)}"
 
-def retention_words(look: Look, box: Mailbox) -> str:
-    """By which rule contents of a mailbox are kept, in words."""
-    settings = look.place.settings
-    seconds = settings.retention.expunged if settings is not None else look.ledger.keeping.expunged
-    source = settings.retention.source("expunged") if settings is not None else "default"
-    return f"retention {write_duration(seconds)} ({source})"
+    def _retention(self, box: Mailbox) -> str:
+        """By which rule contents of a mailbox are kept, in words."""
+        from mailkeep.store.annotations import WHOLE, effective
+
+        found = effective(self.ledger, box)
+        settings = self.look.place.settings
+        if found.retention is not None:
+            source = found.sources.get("retention", WHOLE)
+            where = "the whole store" if source == WHOLE else source
+            return f"retention {write_duration(found.retention)}, as annotated on {where}"
+        if settings is None:
+            return f"retention {write_duration(self.ledger.keeping.expunged)} (default)"
+        return f"retention {write_duration(settings.retention.expunged)} ({settings.retention.source('expunged')})"
 
 
 def say(output: Output, table: dict[str, Any]) -> None:

@@ -188,7 +188,9 @@ def _bring_back(ledger: Ledger, lost: Lost, into: Mailbox | None, flags_exact: b
     flags = unpack(lost.flags) if flags_exact else unpack(lost.flags) - {TRASHED}
     home = _home(ledger, lost.mailbox) if into is None else into
     if home.no != record.mailbox:
-        ledger.add(home, record.content, ledger.content_id(record.content), flags, record.date)
+        made = ledger.add(home, record.content, ledger.content_id(record.content), flags, record.date)
+        made.todo = 1  # its file is still to be put in place
+        ledger.set_file(made)
         return True
     if not home.alive:
         ledger.set_mailbox(home, LIVE, True)
