@@ -352,8 +352,8 @@ def marked_changes(side: Side) -> None:
     store.close()
 
 
-STORIES: dict[str, tuple[Callable[[Side], None], Callable[[Side], None]]] = {
-    "undelete": (removes, lambda side: undelete(side) and None),
+STORIES: dict[str, tuple[Callable[[Side], None], Callable[[Side], object]]] = {
+    "undelete": (removes, undelete),
     "undo": (marked_changes, take_back),
 }
 
