@@ -83,10 +83,14 @@ def _settings(place: Place) -> tuple[int, int, int]:
 
 
 def after_run(place: Place, output: Output | None = None) -> None:
-    """After a run that changed something, and without its lock: another backup, if one is due.
+    """After a run that changed something, and without its lock: notmuch sees it, and another backup, if one is due.
 
-    A backup that cannot be made is a warning: the run itself went well.
+    What cannot be done of this is a warning: the run itself went well.
     """
+    if place.settings is not None and place.settings.notmuch.new:
+        from mailkeep.cli.notmuch import new
+
+        new(place, output)
     every, daily, weekly = _settings(place)
     if not (daily or weekly) or not backups.due(place.state, every, clock.now()):
         return
@@ -102,9 +106,11 @@ def after_serving(place: Place) -> None:
     from mailkeep.system.process import detach
 
     every, daily, weekly = _settings(place)
-    if not (daily or weekly) or not backups.due(place.state, every, clock.now()):
+    indexing = place.settings is not None and place.settings.notmuch.new
+    due = bool(daily or weekly) and backups.due(place.state, every, clock.now())
+    if not (indexing or due):
         return
-    if os.stat(os.path.join(place.state, INDEX)).st_size < DETACH_BYTES:
+    if not indexing and os.stat(os.path.join(place.state, INDEX)).st_size < DETACH_BYTES:
         after_run(place)
     elif detach():
         try:

@@ -96,6 +96,14 @@ def _store(name: str, where: Places, findings: Findings, *, offline: bool) -> No
         local = sorted(MailboxName.parse(box.name) for box in look.ledger.alive())
         busy = bool(look.busy)
     assert place.settings is not None
+    if place.settings.notmuch.new or place.settings.notmuch.dump:
+        from mailkeep.cli.notmuch import trouble
+
+        found = trouble(place)
+        if found is not None:
+            findings.add(FAULT, subject, found[0], found[2])
+        else:
+            findings.add(FINE, subject, "notmuch can be run, and looks for mail there")
     for peer in place.settings.peers.values():
         theirs = None
         if busy and not offline:

@@ -21,6 +21,7 @@ from mailkeep.wire.units import format_count, format_size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mailkeep.cli.run import Place
     from mailkeep.store.snapshot import Made, Wanted
     from mailkeep.store.store import Store
     from mailkeep.store.takein import Taken
@@ -161,12 +162,16 @@ def take_in(options: Options) -> int:
                 shown.end()
             status = _say_taken(taken, problems, output, dry=options.dry)
             store.end_run("import", None, status, {"added": taken.added, "expunged": taken.expunged})
-            noted = store.noted
+            noted, tagged = store.noted, [] if options.dry else _tagged(place, store, work.contents)
         finally:
             store.close()
         lacking, damaged = copy.end.lacking, taken.damaged
     if lacking:
         output.say(f"{format_count(lacking, 'message')} of that store could not be copied into it, then")
+    if tagged:
+        from mailkeep.cli.notmuch import restore_tags
+
+        restore_tags(place, tagged, output)
     if noted:
         from mailkeep.cli.backup import after_run
 
@@ -180,6 +185,15 @@ def take_in(options: Options) -> int:
         }
     )  # fmt: skip
     return status
+
+
+def _tagged(place: Place, store: Store, contents: list[int]) -> list[str]:
+    """Message-IDs of what was added, whose tags a dump of notmuch may know; none where nobody asked for that."""
+    if not contents or place.settings is None or not place.settings.notmuch.dump:
+        return []
+    from mailkeep.cli.notmuch import message_ids
+
+    return message_ids(place, store, contents)
 
 
 def _say_taken(taken: Taken, problems: list[tuple[str, str]], output: Output, *, dry: bool) -> int:

@@ -173,6 +173,7 @@ def _store(place: Place, *, offline: bool) -> Iterator[Finding]:
     yield from _guarded(subject, _disk(place, subject))
     yield from _guarded(subject, _index(place, subject))
     yield from _guarded(subject, _backups(place, subject))
+    yield from _guarded(subject, _notmuch(place, subject))
     if place.settings is not None:
         for peer in place.settings.peers.values():
             yield from _guarded(f"peer {peer.name}", _peer(place, peer, offline=offline))
@@ -550,6 +551,18 @@ def _backups(place: Place, subject: str) -> Iterator[Finding]:
         yield Finding(
             FINE, subject, f"the newest backup of the index is {format_duration(max(1, now - newest))} old"
         )
+
+
+def _notmuch(place: Place, subject: str) -> Iterator[Finding]:
+    if place.settings is None or not (place.settings.notmuch.new or place.settings.notmuch.dump):
+        return
+    from mailkeep.cli.notmuch import trouble
+
+    found = trouble(place)
+    if found is not None:
+        yield Finding(FAULT, subject, *found)
+    else:
+        yield Finding(FINE, subject, "notmuch can be run, and looks for mail there")
 
 
 # --- peers

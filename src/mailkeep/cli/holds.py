@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mailkeep.store.holds import Hold
     from mailkeep.store.index import Index
     from mailkeep.store.ledger import Ledger
+    from mailkeep.store.store import Store
     from mailkeep.store.vault import Vault
 
 HEAD_BYTES = 1 << 16
@@ -157,6 +158,7 @@ def _answer(options: Options, act: Callable[[Ledger, int], int], verb: str, done
         # To put back what nobody has seen yet does no harm; to let it go would.
         shown = _shown(place, _replica(store.index)) if verb == "approve" else None
         numbers = _meant(options.args.hold, store.ledger, shown)
+        tagged = _tagged(place, store, numbers) if verb == "reject" else []
         with store.index.transaction():
             answered = [{"hold": number, "messages": act(store.ledger, number)} for number in numbers]
         store.bump()
@@ -170,6 +172,14 @@ def _answer(options: Options, act: Callable[[Ledger, int], int], verb: str, done
         store.end_run(verb, None, status, {"messages": total})
     finally:
         store.close()
+    if tagged:
+        from mailkeep.cli.notmuch import restore_tags
+
+        restore_tags(place, tagged, output)
+    if store.noted:
+        from mailkeep.cli.backup import after_run
+
+        after_run(place, output)
     for where, why in applied.problems:
         output.warn(f"{where}: {why}")
     output.say(f"{format_count(total, 'message')} of {format_count(len(answered), 'hold')} {done}")
@@ -185,6 +195,20 @@ def _answer(options: Options, act: Callable[[Ledger, int], int], verb: str, done
         }
     )  # fmt: skip
     return status
+
+
+def _tagged(place: Place, store: Store, numbers: list[int]) -> list[str]:
+    """Message-IDs of what is put back, whose tags notmuch may have forgotten; none where nobody asked for that."""
+    if place.settings is None or not place.settings.notmuch.dump:
+        return []
+    from mailkeep.cli.notmuch import message_ids
+
+    contents = [
+        content
+        for number in numbers
+        for (content,) in store.index.execute("SELECT content FROM record WHERE hold = ?", (number,))
+    ]
+    return message_ids(place, store, contents)
 
 
 def _named(word: str, ledger: Ledger) -> Hold:

@@ -221,7 +221,17 @@ def open_store(
     if create:
         make_ready(place, dry=dry)
     limits = limits_of(place.settings.guard) if place.settings is not None else None
-    store = Store.open(place.root, place.state, limits, wait, dry=dry, lock=lock)
+    before_removal = None
+    if place.settings is not None and place.settings.notmuch.dump and not dry:
+
+        def before_removal(count: int) -> None:
+            from mailkeep.cli.notmuch import keep_tags
+
+            keep_tags(place, count)
+
+    store = Store.open(
+        place.root, place.state, limits, wait, dry=dry, lock=lock, before_removal=before_removal
+    )
     store.ledger.history.verb = verb
     if place.settings is not None:
         kept = place.settings.retention

@@ -28,6 +28,8 @@ from mailkeep.wire.layouts import Layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mailkeep.domain.progress import Watch
     from mailkeep.store.apply import Applied
 
@@ -44,6 +46,8 @@ class Store:
         state: mailkeep's own directory, on the same file system.
         distrust: Why absences are not believed in this run, or ''.
         noted: A run that changed the store has ended: a backup of the index may be due.
+        before_removal: Called before so many messages' files go, or when a scan found that so many are gone. It must not
+            fail, and must not touch the store.
     """
 
     def __init__(self, root: bytes, state: bytes, lock: Lock, index: Index, limits: Limits) -> None:
@@ -55,6 +59,7 @@ class Store:
         self.bumped = self.noted = False
         self.dry = False
         self.progress: Watch | None = None
+        self.before_removal: Callable[[int], None] | None = None
         self.first_content = index.value("SELECT coalesce(max(no), 0) FROM content")
 
     # --- opening and closing
@@ -69,6 +74,7 @@ class Store:
         *,
         dry: bool = False,
         lock: Lock | None = None,
+        before_removal: Callable[[int], None] | None = None,
     ) -> Store:
         """Open under the lock; replay the journal if a run was cut off.
 
@@ -87,6 +93,7 @@ class Store:
         try:
             index = Index.open(os.fsdecode(os.path.join(state, INDEX)), doubt=True, migrate=True)
             store = cls(root, state, lock, index, limits or Limits())
+            store.before_removal = before_removal
             if dry:
                 store.dry = True
                 index.begin_dry()
@@ -380,6 +387,8 @@ class Store:
             raise fs.explain(err, "the scan could not go on") from err
         if report.changed:
             self.bump()
+        if self.before_removal is not None and not self.dry and (report.expunged or report.held):
+            self.before_removal(report.expunged + report.held)
         waiting = any(
             box.problem and box.alive for box in self.ledger.boxes.values()
         )  # what stood in the way may be gone
@@ -398,6 +407,10 @@ class Store:
         """
         from mailkeep.store.apply import Apply
 
+        if self.before_removal is not None and not self.dry:
+            going = "SELECT count(*) FROM record WHERE todo AND NOT live AND hold IS NULL AND sub != 0"
+            if count := self.index.value(going):
+                self.before_removal(count)
         work = Apply(
             self.ledger,
             self.maildir,

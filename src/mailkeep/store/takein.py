@@ -54,7 +54,11 @@ class Taken:
 
 
 class TakeIn:
-    """One import into a store that was scanned, under its lock."""
+    """One import into a store that was scanned, under its lock.
+
+    Attributes:
+        contents: Numbers of the contents of what was added.
+    """
 
     def __init__(self, store: Store, copy: Copy, *, removed: bool = False, expunged: bool = False) -> None:
         """Prepare.
@@ -65,6 +69,7 @@ class TakeIn:
         """
         self.store, self.ledger, self.index, self.copy = store, store.ledger, store.index, copy
         self.removed, self.expunged = removed, expunged
+        self.contents: list[int] = []
         self.taken = Taken()
         self._same_store = copy.head.store == store.id
         # In a store that met nobody a copy is what it begins with: what others did since wins over it, as over
@@ -245,6 +250,7 @@ class TakeIn:
                 )
                 record.todo = 1
                 self.ledger.set_file(record)
+                self.contents.append(content)
                 self.taken.added += 1
                 self.taken.bytes += message.size
         self._pending, self._pending_bytes, self._boxes = [], 0, []

@@ -16,6 +16,7 @@ The tables (every key but ``path`` may be left out)::
     [stores.mail.hooks]           pre, post
     [stores.mail.retention]       expunged, tombstones, history, history_changes
     [stores.mail.backup]          every, daily, weekly
+    [stores.mail.notmuch]         config, new, dump, threshold, keep
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from mailkeep.wire.tables import (
     check_backups,
     check_command,
     check_count,
+    check_dumps,
     check_duration,
     check_duration_above_zero,
     check_name,
@@ -229,6 +231,30 @@ class BackupSettings(Section):
         reader.finish()
 
 
+class NotmuchSettings(Section):
+    """What mailkeep does for notmuch; nothing unless it is said.
+
+    Attributes:
+        config: Absolute path of notmuch's configuration file, or None for the one that it takes by itself.
+        new: Run `notmuch new` after each run that changed something.
+        dump: Keep a `notmuch dump` of the time before a run removes messages, to bring their tags back with them.
+        threshold: Removals of one run up to which there is no dump.
+        keep: So many dumps are kept, the newest.
+    """
+
+    __slots__ = ("config", "dump", "keep", "new", "threshold")
+    keys = ("config", "new", "dump", "threshold", "keep")
+
+    def __init__(self, reader: Reader) -> None:
+        self.sources = reader.sources
+        self.config: str | None = reader.take("config", reader.path, None)
+        self.new = reader.take("new", check_yes_or_no, default=False)
+        self.dump = reader.take("dump", check_yes_or_no, default=False)
+        self.threshold = reader.take("threshold", check_count, 10)
+        self.keep = reader.take("keep", check_dumps, 10)
+        reader.finish()
+
+
 class StoreSettings(Section):
     """One store.
 
@@ -239,7 +265,7 @@ class StoreSettings(Section):
         encoding: "auto", "utf-7" (IMAP's) or "utf-8".
         state: Absolute path of the directory for mailkeep's own data, or None to let ``init`` choose.
         default: It is meant where no store is named.
-        guard, hooks, retention, backup: See there.
+        guard, hooks, retention, backup, notmuch: See there.
         peers: By name, in the order of the file.
     """
 
@@ -251,6 +277,7 @@ class StoreSettings(Section):
         "hooks",
         "layout",
         "name",
+        "notmuch",
         "path",
         "peers",
         "retention",
@@ -270,6 +297,7 @@ class StoreSettings(Section):
         self.hooks = HookSettings(reader.section("hooks"))
         self.retention = RetentionSettings(reader.section("retention"))
         self.backup = BackupSettings(reader.section("backup"))
+        self.notmuch = NotmuchSettings(reader.section("notmuch"))
         peers = reader.section("peers")
         self.peers = {peer: PeerSettings(peer, below) for peer, below in peers.named_sections()}
         reader.finish()
@@ -384,6 +412,7 @@ def settings_rows(settings: Settings) -> list[tuple[str, object, str]]:
         rows += _section_rows(f"{prefix}.hooks", store.hooks)
         rows += _section_rows(f"{prefix}.retention", store.retention)
         rows += _section_rows(f"{prefix}.backup", store.backup)
+        rows += _section_rows(f"{prefix}.notmuch", store.notmuch)
     return rows
 
 

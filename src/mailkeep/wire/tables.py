@@ -28,6 +28,8 @@ GUARD_COUNT_MAX = 2**31 - 1
 BACKUPS_MAX = 100
 """Backups of the index that may be asked for, daily and weekly ones each."""
 
+DUMPS_MAX = 1000
+"""Dumps of notmuch's tags that may be asked for; one takes some 20 bytes a message."""
 
 DEFAULT = "default"
 """The source of a value that nobody set."""
@@ -264,6 +266,14 @@ def check_backups(raw: object) -> int:
     count = check_count(raw)
     if count > BACKUPS_MAX:
         raise ValueError(f"{_show(raw)} is more than {BACKUPS_MAX}: each takes as much room as the index")
+    return count
+
+
+def check_dumps(raw: object) -> int:
+    """How many dumps of notmuch's tags are kept: the one that was just made at least."""
+    count = check_count(raw)
+    if not 1 <= count <= DUMPS_MAX:
+        raise ValueError(f"{_show(raw)} is not a number of dumps from 1 to {DUMPS_MAX}")
     return count
 
 

@@ -59,6 +59,13 @@ post = ["notify", "done"]
 expunged = "0s"
 tombstones = "800d"
 
+[stores.mail.notmuch]
+config = "~/.notmuch-config"
+new = true
+dump = true
+threshold = 0
+keep = 1
+
 [stores.other]
 path = "/srv/other"
 """
@@ -97,6 +104,12 @@ def test_every_setting() -> None:
     assert mail.peer("odd").command == ("ssh", "-q", "server", "")
     assert (mail.hooks.pre, mail.hooks.post) == ("true", ("notify", "done"))
     assert (mail.retention.expunged, mail.retention.tombstones) == (0, 800 * 86400)
+    assert (mail.notmuch.config, mail.notmuch.new, mail.notmuch.dump) == (
+        "/home/me/.notmuch-config",
+        True,
+        True,
+    )
+    assert (mail.notmuch.threshold, mail.notmuch.keep) == (0, 1)
 
 
 def test_defaults() -> None:
@@ -105,6 +118,8 @@ def test_defaults() -> None:
     assert (store.guard.count, store.guard.share, store.guard.store_share) == (1000, 0.25, 0.1)
     assert (store.guard.minimum, store.guard.window, store.guard.exempt) == (50, 86400, ("Trash", "Junk"))
     assert (store.retention.expunged, store.retention.tombstones) == (90 * 86400, 400 * 86400)
+    assert (store.notmuch.config, store.notmuch.new, store.notmuch.dump) == (None, False, False)
+    assert (store.notmuch.threshold, store.notmuch.keep) == (10, 10)
     peer = store.peer("p")
     assert (peer.direction, peer.accept_approvals, peer.timeout, peer.map) == ("both", True, 300, {})
     assert store.source("layout") == "default"
@@ -156,6 +171,10 @@ def test_defaults() -> None:
         (
             '[stores.mail]\npath = "/m"\nretention.expunged = 90',
             'config.toml: stores.mail.retention.expunged: 90 is not a duration such as "90s" or "7d", in quotes',
+        ),
+        (
+            '[stores.mail]\npath = "/m"\nnotmuch.keep = 0',
+            "config.toml: stores.mail.notmuch.keep: 0 is not a number of dumps from 1 to 1000",
         ),
         (
             '[stores.mail]\npath = "/m"\npeers.p.url = "ssh://-x/"',
@@ -250,7 +269,7 @@ def test_rows_hold_every_setting_as_it_is_written() -> None:
     assert rows["stores.mail.peers.disk.timeout"] == ("5m", "default")
     assert rows["stores.mail.retention.tombstones"] == ("800d", "config.toml")
     assert rows["stores.other.state"] == (None, "default")
-    assert len(rows) == 2 * (5 + 6 + 2 + 4 + 3) + 3 * 10
+    assert len(rows) == 2 * (5 + 6 + 2 + 4 + 3 + 5) + 3 * 10
 
 
 json_like = st.recursive(
