@@ -109,7 +109,7 @@ def test_what_was_removed_on_purpose_is_said_with_its_run_and_stays(machine: Mac
     machine.ok("missing", "--against", backup)
     result = machine.ok("missing", "--against", backup)
     assert "1 removed here on purpose" in result.out
-    assert "removed from Work in run 2 (missing), by another program" in result.out
+    assert "removed from Work in run 2 (scan), by another program" in result.out
     table = machine.ok("missing", "--against", backup, "--json").json
     assert table["counts"]["deleted"] == 1
     (message,) = table["messages"]
@@ -377,3 +377,15 @@ def test_what_is_not_plain_mail_in_a_maildir_is_named_and_left(machine: Machine)
     result = machine.run("restore", "--from", backup, "--yes")
     assert result.code == 3
     assert contents(machine.home / "Maildir/.Work") == contents(backup / ".Work")
+
+
+def test_options_of_the_other_kind_of_restore_are_refused(machine: Machine) -> None:
+    machine.ok("init", "--store", "mail", machine.home / "Maildir")
+    for words in (
+        (), ("--from", "x", "--at", "now"), ("--from", "x", "--to", "d"), ("--from", "x", "INBOX"), ("--at", "now", "--only", "f"),
+        ("--at", "now", "--deleted-too"), ("--from", "x", "--yes", "--dry-run"), ("--from", "x", "--into", "a//b"),
+        ("--from", "x", "--since", "run 5"),
+    ):  # fmt: skip
+        result = machine.run("restore", *words)
+        assert result.code == 64, (words, result)
+        assert "not touched: anything" in result.err

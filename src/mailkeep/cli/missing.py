@@ -41,7 +41,6 @@ def missing(options: Options) -> int:
             status = _say_ids(work)
         else:
             status = _say(store, work, output, options.verbose > 0)
-        store.end_run("missing", None, EXIT_DONE, {})
         if output.as_json:
             output.result({"exit": status, "store": place.name, **table(store, work)})
     return status
@@ -56,6 +55,7 @@ def compared(options: Options, output: Output) -> Iterator[tuple[Place, Store, C
 
     The scan counts, as that of every command: a message that was delivered a minute ago is here.
     """
+    from mailkeep.cli.undelete import note_scan
     from mailkeep.store.headers import HeaderCache
     from mailkeep.store.missing import Comparison
     from mailkeep.system import clock
@@ -69,11 +69,10 @@ def compared(options: Options, output: Output) -> Iterator[tuple[Place, Store, C
     caches: list[HeaderCache] = []
     shown = output.progress()
     try:
-        store = open_store(place, wait=options.wait)
+        store = open_store(place, wait=options.wait, verb=options.verb)
         try:
-            store.ledger.history.verb = options.verb
             store.progress = shown
-            report = store.scan()
+            report = note_scan(store)
             for where, why in report.problems:
                 output.warn(f"{where}: {why}")
             _remember(source, store, now)

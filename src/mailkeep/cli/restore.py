@@ -11,6 +11,13 @@ if TYPE_CHECKING:
 
     from mailkeep.cli.run import Options
 
+FROM_ONLY = (
+    ("--kind", "kind"), ("--since", "since"), ("--for", "recipients"), ("--only", "only"), ("--into", "into"),
+    ("--deleted-too", "deleted_too"),
+)  # fmt: skip
+AT_ONLY = (("MAILBOX", "mailbox"), ("--to", "to"), ("--format", "format"))
+"""Options of one kind alone, and what they are called in the parsed command line."""
+
 
 def restore(options: Options) -> int:
     """Find out which kind of restore is meant, and run it."""
@@ -22,6 +29,14 @@ def restore(options: Options) -> int:
             untouched="anything",
             hint="mailkeep restore --help",
         )
+    others = AT_ONLY if at is None else FROM_ONLY
+    for option, name in others:
+        if getattr(args, name, None):
+            raise UsageError(
+                f"{option} goes with --{'at' if at is None else 'from'}",
+                untouched="anything",
+                hint="mailkeep restore --help",
+            )
     import importlib
 
     module = "mailkeep.cli.restore_from" if at is None else "mailkeep.cli.restore_at"

@@ -44,7 +44,6 @@ def restore(options: Options) -> int:
         status = EXIT_SKIPPED if work.counts["nobody"] or work.source.problems.count else EXIT_DONE
         done = {"restored": 0, "contents": 0, "failed": 0}
         if dry:
-            store.end_run("restore", None, EXIT_DONE, {})
             if plan.count or plan.contents:
                 output.say("nothing was changed; the same command with --yes does this, and nothing else")
         else:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mailkeep.cli.run import Place
     from mailkeep.store.giveback import Lost
     from mailkeep.store.ledger import Ledger, Mailbox
+    from mailkeep.store.scan import Report
     from mailkeep.store.store import Store
     from mailkeep.wire.query import Query
 
@@ -72,13 +73,14 @@ def undelete(options: Options) -> int:
         store.close()
 
 
-def note_scan(store: Store) -> None:
+def note_scan(store: Store) -> Report:
     """Find out what was removed a moment ago; what other programs did is a run of its own, and can be undone by itself."""
     report = store.scan()
     counts = {name: getattr(report, name) for name in ("added", "expunged", "flagged", "moved", "held")}
     verb, store.ledger.history.verb = store.ledger.history.verb, "scan"
     store.end_run("scan", None, EXIT_DONE, counts)
     store.ledger.history.verb = verb
+    return report
 
 
 def _found(
