@@ -386,7 +386,10 @@ def _quick(path: bytes) -> str:
 
 
 def _looked(look: Look, subject: str) -> Iterator[Finding]:
+    import shlex
+
     from mailkeep.store import holds as held
+    from mailkeep.store.annotations import pending
 
     name = look.place.name
     if look.busy:
@@ -400,6 +403,13 @@ def _looked(look: Look, subject: str) -> Iterator[Finding]:
         yield Finding(
             NOTE, subject, look.distrust, "the next run believes no absence: it puts back what is missing, or holds it",
             f"mailkeep sync --store {name}",
+        )  # fmt: skip
+    for p in pending(look.ledger):
+        where, typed = (p.box.name, shlex.quote(p.box.name)) if p.box.name else ("the whole store", "--all")
+        yield Finding(
+            NOTE, subject, f"a peer laid down {p.key} {p.then or 'none'} for {where}; in effect is {p.now or 'none'}",
+            "less would be kept by it, so it has no effect here until you accept it",
+            f"mailkeep annotate {typed} --accept {p.key}, or mailkeep annotate {typed} --refuse {p.key}",
         )  # fmt: skip
     for hold in held.holds(look.ledger):
         if not hold.archive:

@@ -61,6 +61,7 @@ def _store(place: Place, output: Output) -> dict[str, Any]:
 
 def _open(look: Look, output: Output, base: dict[str, Any]) -> dict[str, Any]:
     from mailkeep.cli.holds import hold_table
+    from mailkeep.store.annotations import pending
     from mailkeep.store.holds import holds
 
     place, meta = look.place, look.index.meta
@@ -91,6 +92,7 @@ def _open(look: Look, output: Output, base: dict[str, Any]) -> dict[str, Any]:
         "messages_waiting": look.waiting_messages(),
         "mailboxes_waiting": waiting,
         "holds": [hold_table(look, hold) for hold in held],
+        "annotations_pending": len(pending(look.ledger)),
         "peers": peers,
         "runs": runs(look, RUNS_SHOWN),
     }
@@ -125,6 +127,11 @@ def _say(look: Look, output: Output, table: dict[str, Any], alarms: list[Hold], 
         )
     if archived:
         output.say("  messages deleted elsewhere are kept here, as in an archive: mailkeep holds shows them")
+    if table["annotations_pending"]:
+        output.warn(
+            f"{place.name}: {format_count(table['annotations_pending'], 'rule')} that peers laid down wait for an answer, without"
+            " effect until then: mailkeep annotations shows them, mailkeep annotate accepts or refuses"
+        )
     for row in table["mailboxes_waiting"]:
         output.warn(f"{place.name}: the mailbox {row['mailbox']} waits: it {row['why']}")
     if table["messages_waiting"]:

@@ -6,6 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailkeep.cli.sync import Target
     from mailkeep.replicate.initiator import Initiator
+    from mailkeep.store.ledger import Ledger
     from mailkeep.store.store import Store
 
 _NAMES = (
@@ -16,6 +17,11 @@ _NAMES = (
     ("revived", "{} brought back"),
     ("refused", "{} refused"),
 )
+
+
+def rules_wait(ledger: Ledger) -> bool:
+    """Whether a peer laid something down that a person has to look at."""
+    return bool(ledger.index.meta.get("pending"))
 
 
 def session_words(
@@ -41,6 +47,10 @@ def session_words(
         waiting = [
             "some deletions are held: mailkeep holds shows them; mailkeep approve or mailkeep reject decides"
         ]
+    if rules_wait(store.ledger):
+        waiting.append(
+            "rules that peers laid down wait for you: mailkeep annotations shows them; mailkeep annotate accepts or refuses"
+        )
     if initiator.waiting:
         waiting.append(
             f"{target.name}: {format_count(initiator.waiting, 'deletion')} held there: somebody has to look at them on that machine,"

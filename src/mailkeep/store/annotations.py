@@ -381,7 +381,8 @@ def _pending(ledger: Ledger) -> dict[int, dict[str, str]]:
 
 
 def _set_pending(ledger: Ledger, waiting: dict[int, dict[str, str]]) -> None:
-    ledger.index.meta[PENDING] = packb({no: texts for no, texts in waiting.items() if texts})
+    left = {no: texts for no, texts in waiting.items() if texts}
+    ledger.index.meta[PENDING] = packb(left) if left else b""
     ledger.book = None
 
 

@@ -53,8 +53,8 @@ function _shtab_mailkeep_using
   test "$_shtab_mailkeep_cmdpath" = "$argv"
 end
 
-set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve scan status log verify holds approve reject why show ls undelete undo expire du check selftest doctor backup rebuild snapshot export import verify-copy missing restore config 'config show' 'config path' 'config names' completion
-set -g _shtab_mailkeep_opts_with_value --against --at --command --direction --encoding --exclude --for --format --free --from --include --into --kind --last --layout --mailbox --map --messages --only --path --peer --rate --recover --remote-store --role --run --scratch --seed --since --state --store --time --to --until --wait
+set -g _shtab_mailkeep_commands init peer 'peer add' 'peer list' 'peer show' 'peer remove' 'peer forget' sync serve scan status log verify holds approve reject why show ls undelete undo annotate annotations expire du check selftest doctor backup rebuild snapshot export import verify-copy missing restore config 'config show' 'config path' 'config names' completion
+set -g _shtab_mailkeep_opts_with_value --accept --against --at --command --direction --effective --encoding --exclude --for --format --free --from --include --into --kind --last --layout --mailbox --map --messages --only --path --peer --rate --recover --refuse --remote-store --remove --role --run --scratch --seed --since --state --store --time --to --until --wait
 
 complete -c mailkeep -e
 complete -c mailkeep -f
@@ -243,6 +243,24 @@ complete -c mailkeep -n '_shtab_mailkeep_using undo' -l force -d 'take back what
 complete -c mailkeep -n '_shtab_mailkeep_using undo' -l approve -d 'remove more messages than the guard'"'"'s limits allow, here and everywhere'
 complete -c mailkeep -n '_shtab_mailkeep_using undo' -l last -x -d 'list so many messages (default: 50; 0: all)'
 complete -c mailkeep -n '_shtab_mailkeep_using undo' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a annotate -d 'lay down what is to be kept: expiry, retention, legal holds'
+complete -c mailkeep -n '_shtab_mailkeep_using annotate' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using annotate' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using annotate' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using annotate' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using annotate' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
+complete -c mailkeep -n '_shtab_mailkeep_using annotate' -l all -d 'the whole store instead of a mailbox'
+complete -c mailkeep -n '_shtab_mailkeep_using annotate' -l remove -x -d 'remove these annotations'
+complete -c mailkeep -n '_shtab_mailkeep_using annotate' -l accept -x -d 'let have effect what peers laid down: all that waits there, or NAME, or NAME VALUE if it still is that'
+complete -c mailkeep -n '_shtab_mailkeep_using annotate' -l refuse -x -d 'lay down anew what has effect here, for all; otherwise as --accept'
+complete -c mailkeep -n '_shtab_mailkeep_using annotate' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
+complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a annotations -d 'what is laid down, and what has effect where'
+complete -c mailkeep -n '_shtab_mailkeep_using annotations' -s h -l help -d 'show this help message and exit'
+complete -c mailkeep -n '_shtab_mailkeep_using annotations' -s q -l quiet -d 'say nothing unless something is wrong'
+complete -c mailkeep -n '_shtab_mailkeep_using annotations' -s v -l verbose -d 'say more'
+complete -c mailkeep -n '_shtab_mailkeep_using annotations' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
+complete -c mailkeep -n '_shtab_mailkeep_using annotations' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
+complete -c mailkeep -n '_shtab_mailkeep_using annotations' -l effective -x -d 'what has effect for this mailbox'
 complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a expire -d 'retire old mail by rule, and free what is kept no longer'
 complete -c mailkeep -n '_shtab_mailkeep_using expire' -s h -l help -d 'show this help message and exit'
 complete -c mailkeep -n '_shtab_mailkeep_using expire' -s q -l quiet -d 'say nothing unless something is wrong'

@@ -38,7 +38,7 @@ CREATE TABLE peer (                     -- configured peers, by their name here
 CREATE TABLE mailbox (
     no       INTEGER PRIMARY KEY,
     id       BLOB NOT NULL UNIQUE,      -- 16 bytes, from the name at creation; a rename keeps it
-    regs     BLOB NOT NULL,             -- msgpack {register: [value, rank, writer, lamport, replica]}
+    regs     BLOB NOT NULL,             -- msgpack {register or annotation: [value, rank, writer, lamport, replica]}
     name     TEXT NOT NULL,             -- value of the register, for queries
     live     INTEGER NOT NULL,          -- value of the register
     validity INTEGER NOT NULL,          -- UIDVALIDITY
