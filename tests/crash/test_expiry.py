@@ -642,3 +642,46 @@ def test_a_store_from_a_backup_expires_nothing_until_it_is_put_right(tmp_path: P
     store.close()
     assert "came from a backup" in report.stopped
     assert len(side.files()) == 5
+
+
+# --- what the index does not know
+
+
+def test_an_object_that_nobody_knows_is_freed_after_its_time_and_damaged_bytes_are_left_alone(
+    tmp_path: Path, calendar: Calendar
+) -> None:
+    from hashlib import sha256
+
+    side = full(tmp_path, 2, limits=NEVER_HELD)
+    cut, bad = text("cut"), text("bad")
+
+    def killed_before_it_was_noted(store: Store) -> None:
+        store.vault.write(sha256(cut).digest(), 1, cut)
+        store.vault.write(sha256(bad).digest(), 1, bad[:10])
+
+    with_store(side, killed_before_it_was_noted)
+    for _ in range(130):
+        expire(side)
+    calendar.go(91)
+    before = side.kept()
+    assert {cut.decode(), bad[:10].decode()} <= before
+    expire(side)
+    assert before - side.kept() == {cut.decode()}
+
+
+def test_after_an_index_came_from_a_backup_nothing_that_was_freed_since_is_believed_kept(
+    tmp_path: Path, calendar: Calendar
+) -> None:
+    import shutil
+
+    side = full(tmp_path, 8, limits=NEVER_HELD)
+    remove_all(side)
+    index = os.path.join(side.state, b"index.db")
+    shutil.copy(index, index + b".old")
+    calendar.go(91)
+    assert expire(side).freed == 8
+    os.rename(index + b".old", index)
+    side.scan()
+    side.at_rest()
+    kept = with_store(side, lambda store: store.index.value("SELECT count(*) FROM content WHERE kept"))
+    assert kept == 0

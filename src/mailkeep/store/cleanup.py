@@ -10,6 +10,7 @@ passed; whoever was given the record is a member, so this waits for all who coul
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 
 from msgpack import packb, unpackb
@@ -44,6 +45,10 @@ SLICE_AT = "orphans_at"
 """In meta: up to which content number that was done."""
 
 
+SWEEP = 2
+"""Of 256 parts of the vault, so many are looked at in each run for objects that the index does not know."""
+SWEEP_AT = "sweep_at"
+"""In meta: which part is next."""
 ORPHANS = "orphans"
 """In meta: msgpack [[first, last, since]]: numbers of contents that no record has, and since when that is known."""
 _ORPHANS = "FROM content WHERE no BETWEEN ? AND ? AND kept AND NOT EXISTS (SELECT 1 FROM record WHERE content = content.no)"
@@ -352,5 +357,45 @@ class CleanUp:
                 ranges.append([no, no, self.now])
         return ranges
 
+    # --- what the index does not know
 
-__all__ = ["BATCH", "CleanUp", "Decided", "Free"]
+    def sweep(self) -> None:
+        """Look at a part of the vault for objects of which the index knows nothing: a run was cut off, or it is a backup.
+
+        What is whole is entered as kept, and is freed after its time if no message comes of it. Of a content that was
+        freed, the object goes. Damaged bytes are left alone: who knows of what they are the last copy.
+        """
+        at = int(self.index.meta.get(SWEEP_AT, 0))
+        with self.index.transaction():
+            for prefix in range(at, at + SWEEP):
+                for content_id, path in self.vault.objects_of(prefix % 256):
+                    self._object(content_id, path)
+            self.index.meta[SWEEP_AT] = (at + SWEEP) % 256
+
+    def _object(self, content_id: bytes, path: bytes) -> None:
+        row = self.execute("SELECT no, kept FROM content WHERE id = ?", (content_id,)).fetchone()
+        if (row is not None and row[1]) or not self.vault.is_whole(content_id):
+            return
+        claims = [] if row is None else self._claims(row[0])
+        if claims and needed(claims, self.now) is None:
+            if not self.dry:
+                self.vault.drop(content_id)
+            return
+        self.ledger.content(content_id, os.lstat(path).st_size, kept=True)
+
+
+def note_gone(ledger: Ledger, vault: Vault) -> int:
+    """After an index came from a backup: what was freed since then is not believed kept. Belongs in a transaction.
+
+    Of contents that a live message has nothing is concluded: whoever reads them finds out. How many are gone.
+    """
+    rows = ledger.execute(
+        "SELECT no, id FROM content WHERE kept AND NOT EXISTS"
+        " (SELECT 1 FROM record r WHERE r.content = content.no AND (r.live OR r.hold IS NOT NULL))"
+    )
+    gone = [(no,) for no, content_id in rows if vault.stat(content_id) is None]
+    ledger.index.executemany("UPDATE content SET kept = 0, ino = NULL WHERE no = ?", gone)
+    return len(gone)
+
+
+__all__ = ["BATCH", "CleanUp", "Decided", "Free", "note_gone"]

@@ -234,6 +234,7 @@ class Expire:
         store, report = self.store, self.report
         decided = clean.decide(self.copies, self.shown)
         report.stays = decided.stays
+        clean.sweep()
         with store.index.transaction():
             decided.free += clean.orphans(store.ledger.keeping.expunged)
         report.unusual = self._unusual(decided)

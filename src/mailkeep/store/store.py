@@ -226,12 +226,15 @@ class Store:
         Args:
             generation: The highest one known, of the marker or of what was displaced.
         """
+        from mailkeep.store.cleanup import note_gone
+
         index = Index.open(os.fsdecode(os.path.join(state, INDEX)), migrate=True)
         store = cls(root, state, lock, index, limits or Limits())
         store.distrust = f"{INDEX_OLD} (generation {index.meta['generation']})"
         with index.transaction():
             index.meta["distrust"] = store.distrust
             store.become_new()
+            note_gone(store.ledger, store.vault)
             index.meta["generation"] = max(generation, index.meta["generation"]) + 1
             index.meta["marker_pending"] = 1
             store._list_again()
@@ -294,6 +297,8 @@ class Store:
             self._write_marker()
             self._confirm_marker()
             return
+        from mailkeep.store.cleanup import note_gone
+
         older = MAILDIR_OLD if generation < ours else INDEX_OLD
         self.distrust = f"{older} (generations {generation} and {ours})"
         with self.index.transaction():
@@ -302,6 +307,7 @@ class Store:
             )  # until a scan was sure of everything, in whichever run
             if generation > ours:
                 self.become_new()
+                note_gone(self.ledger, self.vault)
             self.index.meta["generation"] = max(generation, ours)
             self._list_again()
         self.bump()

@@ -82,7 +82,7 @@ class Vault:
             have = None
         if have is not None and fs.is_same(have, st):
             return os.fstat(fd)
-        if have is not None and have.st_size == st.st_size and self._is_whole(content_id):
+        if have is not None and have.st_size == st.st_size and self.is_whole(content_id):
             return None
         if self.mode == LINK:
             try:
@@ -93,7 +93,7 @@ class Vault:
         self._copy(fd, path, st)
         return None
 
-    def _is_whole(self, content_id: bytes) -> bool:
+    def is_whole(self, content_id: bytes) -> bool:
         """Whether an object has the bytes that its name says."""
         try:
             fd = self.open(content_id)
@@ -223,14 +223,23 @@ class Vault:
 
     def objects(self) -> Iterator[tuple[bytes, bytes]]:
         """(content id, path) of all that is named like an object."""
-        for directory in sorted(os.listdir(self.root)):
-            for name in sorted(os.listdir(os.path.join(self.root, directory))):
-                try:
-                    content_id = bytes.fromhex(name.decode())
-                except ValueError:
-                    continue
-                if len(content_id) == 32:
-                    yield content_id, os.path.join(self.root, directory, name)
+        for first in range(256):
+            yield from self.objects_of(first)
+
+    def objects_of(self, first: int) -> Iterator[tuple[bytes, bytes]]:
+        """Likewise, of those whose id begins with this byte."""
+        directory = os.path.join(self.root, b"%02x" % first)
+        try:
+            names = sorted(os.listdir(directory))
+        except FileNotFoundError:
+            return
+        for name in names:
+            try:
+                content_id = bytes.fromhex(name.decode())
+            except ValueError:
+                continue
+            if len(content_id) == 32 and content_id[0] == first:
+                yield content_id, os.path.join(directory, name)
 
 
 class Writer:
