@@ -73,7 +73,7 @@ def test_every_key_of_json_is_documented(machine: Machine) -> None:
     copy = machine.home / "copy"
     for words in (
         ("snapshot", "--expunged", copy), ("export", "flag:flagged", machine.home / "some"), ("verify-copy", copy),
-        ("import", "--dry-run", copy), ("import", "--expunged", "--removed", copy),
+        ("import", "--dry-run", copy), ("import", "--expunged", "--deleted-too", copy),
     ):  # fmt: skip
         value = json.loads(machine.mailkeep(words[0], "--json", *words[1:]).stdout)
         assert value["exit"] == 0
@@ -91,7 +91,7 @@ def test_statuses_are_those_of_the_page(machine: Machine) -> None:
     machine.settle()
     said = machine.mailkeep("import", copy, status=3).stderr
     assert "1 message of the copy were expunged here since" in said
-    (command,) = re.findall(r"mailkeep import --removed", said)
+    (command,) = re.findall(r"mailkeep import --deleted-too", said)
     machine.mailkeep(*command.split()[1:], copy)
     assert contents(machine.mail) == before
     victim = sorted((copy / "Maildir/cur").iterdir())[0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
+import shlex
 import stat
 import time
 from pathlib import Path
@@ -104,8 +106,18 @@ def test_few_removals_make_no_dump_and_dumps_are_bounded(tmp_path: Path) -> None
         assert len(pair.dumps()) == min(at + 1, 2)
 
 
-def test_what_comes_back_has_its_tags_and_nothing_else_changes(tmp_path: Path) -> None:
-    """Removed by another program, notmuch forgot it; then an import brings it back."""
+@pytest.mark.parametrize(
+    "words",
+    [
+        "import --deleted-too {copy}",
+        "undelete --all",
+        "undo {run}",
+        pytest.param("restore --at 'before run {run}' --yes", marks=pytest.mark.soak),
+        pytest.param("restore --from {copy}/Maildir --deleted-too --yes", marks=pytest.mark.soak),
+    ],
+)
+def test_what_comes_back_has_its_tags_and_nothing_else_changes(tmp_path: Path, words: str) -> None:
+    """Removed by another program, notmuch forgot it; then somebody brings it back."""
     pair = Pair(tmp_path)
     copy = pair.laptop.home / "copy"
     pair.laptop.mailkeep("snapshot", copy)
@@ -115,7 +127,12 @@ def test_what_comes_back_has_its_tags_and_nothing_else_changes(tmp_path: Path) -
     assert pair.tags(7) == []
     pair.notmuch("tag", "+later", "--", f"id:{pair.id(30)}")
     pair.notmuch("tag", "-work", "--", f"id:{pair.id(31)}")
-    pair.laptop.mailkeep("import", "--removed", copy)
+    run = next(
+        run
+        for run in json.loads(pair.laptop.mailkeep("log", "--json").stdout)["runs"]
+        if run["verb"] == "sync"
+    )
+    pair.laptop.mailkeep(*shlex.split(words.format(copy=copy, run=run["run"])))
     assert pair.count() == COUNT
     assert pair.tags(7) == ["a%b", "inbox", "project x", "work"]
     assert pair.tags(8) == ["inbox", "work"]

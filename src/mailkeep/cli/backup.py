@@ -87,10 +87,10 @@ def after_run(place: Place, output: Output | None = None) -> None:
 
     What cannot be done of this is a warning: the run itself went well.
     """
-    if place.settings is not None and place.settings.notmuch.new:
-        from mailkeep.cli.notmuch import new
+    if place.settings is not None and (place.settings.notmuch.new or place.back):
+        from mailkeep.cli import notmuch
 
-        new(place, output)
+        notmuch.after_run(place, output)
     every, daily, weekly = _settings(place)
     if not (daily or weekly) or not backups.due(place.state, every, clock.now()):
         return

@@ -21,7 +21,6 @@ from mailkeep.wire.units import format_count, format_size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailkeep.cli.run import Place
     from mailkeep.store.snapshot import Made, Wanted
     from mailkeep.store.store import Store
     from mailkeep.store.takein import Taken
@@ -151,7 +150,7 @@ def take_in(options: Options) -> int:
         try:
             report = store.scan()
             problems += report.problems
-            work = TakeIn(store, copy, removed=args.removed, expunged=args.expunged)
+            work = TakeIn(store, copy, removed=args.deleted_too, expunged=args.expunged)
             taken = work.run()
             if not options.dry:
                 applied = store.apply()
@@ -162,16 +161,21 @@ def take_in(options: Options) -> int:
                 shown.end()
             status = _say_taken(taken, problems, output, dry=options.dry)
             store.end_run("import", None, status, {"added": taken.added, "expunged": taken.expunged})
-            noted, tagged = store.noted, [] if options.dry else _tagged(place, store, work.contents)
+            noted = store.noted
+            if (
+                work.contents
+                and place.settings is not None
+                and place.settings.notmuch.dump
+                and not options.dry
+            ):
+                from mailkeep.cli.notmuch import came_back
+
+                came_back(place, store, work.contents)
         finally:
             store.close()
         lacking, damaged = copy.end.lacking, taken.damaged
     if lacking:
         output.say(f"{format_count(lacking, 'message')} of that store could not be copied into it, then")
-    if tagged:
-        from mailkeep.cli.notmuch import restore_tags
-
-        restore_tags(place, tagged, output)
     if noted:
         from mailkeep.cli.backup import after_run
 
@@ -185,15 +189,6 @@ def take_in(options: Options) -> int:
         }
     )  # fmt: skip
     return status
-
-
-def _tagged(place: Place, store: Store, contents: list[int]) -> list[str]:
-    """Message-IDs of what was added, whose tags a dump of notmuch may know; none where nobody asked for that."""
-    if not contents or place.settings is None or not place.settings.notmuch.dump:
-        return []
-    from mailkeep.cli.notmuch import message_ids
-
-    return message_ids(place, store, contents)
 
 
 def _say_taken(taken: Taken, problems: list[tuple[str, str]], output: Output, *, dry: bool) -> int:
@@ -216,7 +211,7 @@ def _say_taken(taken: Taken, problems: list[tuple[str, str]], output: Output, *,
         codes.append(EXIT_SKIPPED)
         output.warn(
             f"{format_count(taken.expunged_here, 'message')} of the copy were expunged here since, and stay so:"
-            " mailkeep import --removed brings them back"
+            " mailkeep import --deleted-too brings them back"
         )
     return worst_exit_code(codes)
 

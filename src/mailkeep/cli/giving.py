@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import TracebackType
 
-    from mailkeep.cli.run import Place
+    from mailkeep.cli.run import Output, Place
     from mailkeep.store.headers import HeaderCache
     from mailkeep.store.ledger import Ledger
     from mailkeep.store.past import Point, Run
+    from mailkeep.store.store import Store
     from mailkeep.wire.headers import Headers
     from mailkeep.wire.query import Query
 
@@ -353,11 +354,21 @@ def mailboxes_named(ledger: Ledger, names: list[str] | None) -> set[int] | None:
     return out
 
 
-def came_back(place: Place, heads: Heads, contents: list[int]) -> None:
-    """Called once these contents are messages again, on disk, by undelete, undo or restore.
+def came_back(place: Place, store: Store, contents: list[int]) -> None:
+    """Called once these contents are messages again, on disk, by undelete, undo or restore: notmuch's tags come back too."""
+    if place.settings is not None and place.settings.notmuch.dump:
+        from mailkeep.cli import notmuch
 
-    The place for what else is to come back with them, such as tags of notmuch, which go by Message-ID.
-    """
+        notmuch.came_back(place, store, contents)
+
+
+def close_store(place: Place, store: Store, output: Output) -> None:
+    """End a command that changed the store, perhaps: then notmuch sees it, and a backup of the index may be due."""
+    store.close()
+    if store.noted:
+        from mailkeep.cli.backup import after_run
+
+        after_run(place, output)
 
 
 def quoted(text: str | bytes) -> str:

@@ -158,7 +158,8 @@ def _answer(options: Options, act: Callable[[Ledger, int], int], verb: str, done
         # To put back what nobody has seen yet does no harm; to let it go would.
         shown = _shown(place, _replica(store.index)) if verb == "approve" else None
         numbers = _meant(options.args.hold, store.ledger, shown)
-        tagged = _tagged(place, store, numbers) if verb == "reject" else []
+        if verb == "reject":
+            _note_tagged(place, store, numbers)
         with store.index.transaction():
             answered = [{"hold": number, "messages": act(store.ledger, number)} for number in numbers]
         store.bump()
@@ -172,10 +173,6 @@ def _answer(options: Options, act: Callable[[Ledger, int], int], verb: str, done
         store.end_run(verb, None, status, {"messages": total})
     finally:
         store.close()
-    if tagged:
-        from mailkeep.cli.notmuch import restore_tags
-
-        restore_tags(place, tagged, output)
     if store.noted:
         from mailkeep.cli.backup import after_run
 
@@ -197,18 +194,14 @@ def _answer(options: Options, act: Callable[[Ledger, int], int], verb: str, done
     return status
 
 
-def _tagged(place: Place, store: Store, numbers: list[int]) -> list[str]:
-    """Message-IDs of what is put back, whose tags notmuch may have forgotten; none where nobody asked for that."""
+def _note_tagged(place: Place, store: Store, numbers: list[int]) -> None:
+    """What is put back, notmuch may have forgotten: its tags come back with it, if that is configured."""
     if place.settings is None or not place.settings.notmuch.dump:
-        return []
-    from mailkeep.cli.notmuch import message_ids
+        return
+    from mailkeep.cli.notmuch import came_back
 
-    contents = [
-        content
-        for number in numbers
-        for (content,) in store.index.execute("SELECT content FROM record WHERE hold = ?", (number,))
-    ]
-    return message_ids(place, store, contents)
+    held = "SELECT content FROM record WHERE hold = ?"
+    came_back(place, store, [row[0] for number in numbers for row in store.index.execute(held, (number,))])
 
 
 def _named(word: str, ledger: Ledger) -> Hold:

@@ -25,15 +25,21 @@ _kept: set[bytes] = set()
 """States of the stores whose tags this process has dumped: one run removes in several steps, and needs one dump."""
 
 
-def new(place: Place, output: Output | None = None) -> bool:
-    """Let notmuch see what a run changed, if it is to; the store's lock was given back. Whether it did.
+def after_run(place: Place, output: Output | None = None) -> None:
+    """Let notmuch see what a run changed, and bring tags back for what it brought back; the store's lock was given back.
 
     notmuch's own hooks run too. What they call of mailkeep does not come back here.
     """
     settings = _settings(place)
-    if settings is None or not settings.new or notmuch.NESTED in os.environ:
-        return False
-    return _new(place, settings, output)
+    if settings is None or notmuch.NESTED in os.environ:
+        return
+    if place.back:
+        seen = restore_tags(place, place.back, output)
+        place.back = []
+        if seen:
+            return
+    if settings.new:
+        _new(place, settings, output)
 
 
 def _new(place: Place, settings: NotmuchSettings, output: Output | None) -> bool:
@@ -134,33 +140,31 @@ def trouble(place: Place) -> tuple[str, str, str] | None:
     )
 
 
-def message_ids(place: Place, store: Store, contents: Iterable[int]) -> list[str]:
-    """Message-IDs of contents, for `restore_tags`, while the store is open; none where no tags are kept.
+def came_back(place: Place, store: Store, contents: Iterable[int]) -> None:
+    """Note, while the store is open, which messages a run brings back: `restore_tags` then knows them by `Place.back`.
 
-    What has no Message-ID is known to notmuch by the SHA-1 of its file.
+    Nothing where no tags are kept. What has no Message-ID is known to notmuch by the SHA-1 of its file.
     """
     settings = _settings(place)
     if settings is None or not settings.dump or not notmuch.dumps(place.state):
-        return []
+        return
     from hashlib import sha1
 
     from mailkeep.store.headers import HeaderCache
 
     wanted = list(dict.fromkeys(contents))
-    out: list[str] = []
     with HeaderCache(store.state, store.ledger, store.vault) as cache:
         cache.fill(wanted)
         for content in wanted:
             found = cache.get(content)
             if found is not None and found.message_id:
-                out.append(found.message_id)
+                place.back.append(found.message_id)
                 continue
             try:
                 data = store.vault.read(store.ledger.content_id(content))
             except (OSError, DataError):
                 continue
-            out.append("notmuch-sha1-" + sha1(data, usedforsecurity=False).hexdigest())
-    return out
+            place.back.append("notmuch-sha1-" + sha1(data, usedforsecurity=False).hexdigest())
 
 
 def _settings(place: Place) -> NotmuchSettings | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mailkeep.cli.giving import Heads, local, mailboxes_named, point_of
+from mailkeep.cli.giving import Heads, close_store, local, mailboxes_named, point_of
 from mailkeep.cli.look import Look, when
 from mailkeep.cli.run import Options, Output, find, open_store
 from mailkeep.cli.undelete import GiveBack, note_scan
@@ -42,7 +42,7 @@ def restore(options: Options) -> int:
             work = GiveBack(options, place, store, heads, then="nothing was changed: --yes does it")
             return work.run(found, None, everywhere=False, last=args.last, flags_exact=True)
     finally:
-        store.close()
+        close_store(place, store, Output(options))
 
 
 def _as_of(point: Point) -> str:

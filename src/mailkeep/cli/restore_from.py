@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailkeep.cli.giving import came_back
 from mailkeep.cli.missing import compared, is_peer, say_problems, table
 from mailkeep.cli.run import Options, Output, find
 from mailkeep.domain.errors import EXIT_DONE, EXIT_SKIPPED, UsageError, printable
@@ -54,6 +55,7 @@ def restore(options: Options) -> int:
             finally:
                 if shown is not None:
                     shown.end()
+            came_back(place, store, doing.back)
             for where, why in doing.problems:
                 output.warn(f"{where}: {why}")
             if doing.failed:
@@ -78,6 +80,10 @@ def restore(options: Options) -> int:
                 **done,
             }
         )  # fmt: skip
+    if store.noted:
+        from mailkeep.cli.backup import after_run
+
+        after_run(place, output)
     return status
 
 

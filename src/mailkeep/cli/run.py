@@ -112,13 +112,15 @@ class Place:
     Attributes:
         settings: Its table of the configuration, or None for a path that is not configured.
         scratch: A directory that is removed by `close`: the state that a dry run makes of a Maildir without one.
+        back: Message-IDs of what a run brought back, whose tags `after_run` brings back (mailkeep.cli.notmuch).
     """
 
-    __slots__ = ("name", "root", "scratch", "settings", "state")
+    __slots__ = ("back", "name", "root", "scratch", "settings", "state")
 
     def __init__(self, name: str, root: bytes, state: bytes, settings: StoreSettings | None) -> None:
         self.name, self.root, self.state, self.settings = name, root, state, settings
         self.scratch: bytes | None = None
+        self.back: list[str] = []
 
     def close(self) -> None:
         """Remove the state that a dry run made for itself."""

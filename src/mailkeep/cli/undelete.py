@@ -8,6 +8,7 @@ from mailkeep.cli.giving import (
     Facts,
     Heads,
     came_back,
+    close_store,
     line_of,
     local,
     mailboxes_named,
@@ -70,7 +71,7 @@ def undelete(options: Options) -> int:
                 found, args.to, everywhere=args.everywhere, last=args.last
             )
     finally:
-        store.close()
+        close_store(place, store, Output(options))
 
 
 def note_scan(store: Store) -> Report:
@@ -162,7 +163,7 @@ class GiveBack:
             finally:
                 if progress is not None:
                     progress.end()
-            came_back(self.place, self.heads, [lost.content for lost in wanted])
+            came_back(self.place, self.store, [lost.content for lost in wanted])
         skipped = sum(lost.why == PURGED for lost in found) + len(problems)
         status = EXIT_SKIPPED if skipped else EXIT_DONE
         self.store.end_run(self.verb, None, status, {"returned": 0 if self.dry else count})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mailkeep.cli.giving import Heads, came_back, line_of, run_of
+from mailkeep.cli.giving import Heads, came_back, close_store, line_of, run_of
 from mailkeep.cli.look import run_line, run_table
 from mailkeep.cli.run import Options, Output, find, open_store
 from mailkeep.cli.show import Selection, selection_of
@@ -45,7 +45,7 @@ def undo(options: Options) -> int:
             chosen = selection_of(store.ledger, options.args)
             return _Undo(output, options, place, store, heads).run(run, chosen)
     finally:
-        store.close()
+        close_store(place, store, output)
 
 
 class _Undo:
@@ -78,7 +78,7 @@ class _Undo:
                     progress.end()
         back = [ledger.record(c.entry.record).content for c in wanted.changes if c.step.live]
         if back and not dry:
-            came_back(self.place, self.heads, back)
+            came_back(self.place, store, back)
         for change in done.stands:
             self.output.say(f"not undone: {_box_words(self.heads, change)}: {change.stands}")
         skipped = len(conflicts) + len(wanted.purged) + len(done.stands) + len(problems) + forgotten

@@ -105,6 +105,7 @@ class Restore:
     Attributes:
         restored: Messages that were brought back.
         contents: Contents that messages here had been waiting for.
+        back: Numbers of the contents of what was brought back.
         failed: Messages that the source could not give after all; its problems say why.
         problems: (where, why) of others.
     """
@@ -114,6 +115,7 @@ class Restore:
         self.comparison = plan.comparison
         self.store = plan.comparison.store
         self.restored = self.contents = self.failed = 0
+        self.back: list[int] = []
         self.problems: list[tuple[str, str]] = []
         self._boxes: dict[str, Mailbox | None] = {}
         self._bytes = 0
@@ -262,6 +264,7 @@ class Restore:
             )
             record.todo = 1
             ledger.set_file(record)
+            self.back.append(content)
             self.restored += 1
 
     def _box(self, name: str) -> Mailbox | None:

@@ -54,7 +54,7 @@ def notmuch(line: str) -> tuple[str, list[str]] | None:
         if query[:1] == '"' and query[-1:] == '"' and len(query) > 1:
             query = query[1:-1].replace('""', '"')
         tags = [_plain(tag[1:]) for tag in before.split() if tag[0] == "+" and len(tag) > 1]
-        return (message_key(_plain(query)), tags) if query else None
+        return (message_key(query), tags) if query else None  # it is quoted, and, unlike tags, never encoded
     found = _SUP.match(text)
     return (message_key(found[1]), found[2].split()) if found else None
 

@@ -24,8 +24,8 @@ def test_lists(line: str, found: str | None) -> None:
     [
         ("+inbox +a%20b -- id:a@b", ("a@b", ["inbox", "a b"])),
         ("-- id:a@b", ("a@b", [])),
-        ('+x -- id:"a%20b@c"', ("a b@c", ["x"])),
-        ("+%c3%bc -- id:%22q%22@c", ('"q"@c', ["ü"])),
+        ('+x -- id:"a(b)@c"', ("a(b)@c", ["x"])),
+        ("+%c3%bc -- id:per%41cent@c", ("per%41cent@c", ["ü"])),
         ("+-- -- id:a@b", ("a@b", ["--"])),
         ("a@b (inbox unread)", ("a@b", ["inbox", "unread"])),
         ("a@b ()", ("a@b", [])),

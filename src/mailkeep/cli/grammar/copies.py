@@ -52,19 +52,19 @@ def copies(build: Builder) -> None:
         "import",
         "take a copy in",
         "Add the messages of a snapshot or an export to a store: what it has already is neither doubled nor changed;\n"
-        "what was expunged here since stays so, unless --removed says otherwise. Each content is hashed on the way in;\n"
+        "what was expunged here since stays so, unless --deleted-too says otherwise. Each content is hashed on the way in;\n"
         "one that is not what was copied is left out and named. Cut off, the same command goes on.",
         "mailkeep.cli.copies:take_in",
         (
             ("mailkeep import --dry-run /media/backup/all", "what would be added"),
             ("mailkeep import /media/backup/all", "add it"),
-            ("mailkeep import --removed /media/backup/all", "and what was expunged here since"),
+            ("mailkeep import --deleted-too /media/backup/all", "and what was expunged here since"),
         ),
         (0, 3, 4, 6, 64, 65, 66, 74, 77, 78),
     )
     p.add_argument("-n", "--dry-run", action="store_true", help="say what would be added; change nothing")
     p.add_argument(
-        "--removed",
+        "--deleted-too",
         action="store_true",
         help="bring back what was expunged here since the copy was made, too",
     )

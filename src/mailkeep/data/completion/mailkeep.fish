@@ -352,7 +352,7 @@ complete -c mailkeep -n '_shtab_mailkeep_using import' -s v -l verbose -d 'say m
 complete -c mailkeep -n '_shtab_mailkeep_using import' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
 complete -c mailkeep -n '_shtab_mailkeep_using import' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
 complete -c mailkeep -n '_shtab_mailkeep_using import' -s n -l dry-run -d 'say what would be added; change nothing'
-complete -c mailkeep -n '_shtab_mailkeep_using import' -l removed -d 'bring back what was expunged here since the copy was made, too'
+complete -c mailkeep -n '_shtab_mailkeep_using import' -l deleted-too -d 'bring back what was expunged here since the copy was made, too'
 complete -c mailkeep -n '_shtab_mailkeep_using import' -l expunged -d 'take the copy'"'"'s expunged messages in as such: then they can be given back here'
 complete -c mailkeep -n '_shtab_mailkeep_using import' -l wait -x -d 'wait so long for another run to end: 90s, 5m'
 complete -c mailkeep -n '_shtab_mailkeep_using import; and test $_shtab_mailkeep_npos -eq 0' -ka "(__fish_complete_directories)" -d 'the copy'
