@@ -7,8 +7,8 @@ files in place; cut off anywhere, it is begun again: what lives is not brought b
 
 from __future__ import annotations
 
-from mailkeep.domain.flags import pack, unpack
-from mailkeep.domain.record import LIVE, NOT_FLAGS, UID
+from mailkeep.domain.flags import unpack
+from mailkeep.domain.record import LIVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,41 +173,30 @@ def bring_back(
     count = 0
     for at in range(0, len(order), BATCH):
         with ledger.index.transaction():
-            for lost in order[at : at + BATCH]:
-                count += _bring_back(ledger, lost, into, flags_exact)
+            count += _bring_back(ledger, order[at : at + BATCH], into, flags_exact)
             ledger.settle_names()
         if done is not None:
             done(count)
     return count
 
 
-def _bring_back(ledger: Ledger, lost: Lost, into: Mailbox | None, flags_exact: bool) -> bool:
-    record = ledger.record(lost.record)
-    if record.live or record.hold is not None:
-        return False
-    flags = unpack(lost.flags) if flags_exact else unpack(lost.flags) - {TRASHED}
-    home = _home(ledger, lost.mailbox) if into is None else into
-    if home.no != record.mailbox:
-        made = ledger.add(home, record.content, ledger.content_id(record.content), flags, record.date)
-        made.todo = 1  # its file is still to be put in place
-        ledger.set_file(made)
-        return True
-    if not home.alive:
-        ledger.set_mailbox(home, LIVE, True)
-    revive(ledger, lost.record, flags)
-    return True
-
-
-def revive(ledger: Ledger, no: int, flags: frozenset[str]) -> None:
-    """Make a tombstone live again, with these flags and a new UID; its mailbox is alive. Belongs in a transaction."""
-    record = ledger.record(no)
-    box = ledger.boxes[record.mailbox]
-    uid, box.uidnext = box.uidnext, box.uidnext + 1
-    box.dirty = True
-    regs = {**record.regs, LIVE: ledger.register(True), UID: ledger.register(uid)}
-    if pack(flags) != record.flags:
-        have = unpack(record.flags)
-        for name in (set(regs) - NOT_FLAGS) | flags:
-            if (name in have) != (name in flags):
-                regs[name] = ledger.register(name in flags)
-    ledger.take(record, regs)
+def _bring_back(ledger: Ledger, page: list[Lost], into: Mailbox | None, flags_exact: bool) -> int:
+    revived: dict[int, frozenset[str] | None] = {}
+    count = 0
+    for lost in page:
+        flags = unpack(lost.flags)
+        if not flags_exact:
+            flags -= {TRASHED}
+        home = _home(ledger, lost.mailbox) if into is None else into
+        if home.no == lost.mailbox:
+            if not home.alive:
+                ledger.set_mailbox(home, LIVE, True)
+            revived[lost.record] = flags
+            continue
+        record = ledger.record(lost.record)
+        if not record.live and record.hold is None:
+            made = ledger.add(home, lost.content, ledger.content_id(lost.content), flags, record.date)
+            made.todo = 1  # its file is still to be put in place
+            ledger.set_file(made)
+            count += 1
+    return count + ledger.revive_many(revived)

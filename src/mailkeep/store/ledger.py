@@ -31,7 +31,7 @@ from mailkeep.wire.registers import decode, encode, encode_one, memoised
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mailkeep.domain.record import Registers
     from mailkeep.store.annotations import Book
@@ -631,6 +631,49 @@ class Ledger:
             "UPDATE record SET live = 0, regs = ?, seq = ?, hold = NULL, todo = 1, gone = ?, keep = ? WHERE no = ?",
             rows,
         )
+
+    def revive_many(self, wanted: Mapping[int, frozenset[str] | None]) -> int:
+        """Let tombstones live again, under new UIDs, each with these flags (None: those that it has); how many did.
+
+        What lives by now, or is held, is passed over. Their mailboxes are alive, or get their life from them.
+        """
+        from mailkeep.rules.digest import MODULUS, contribution
+
+        if not wanted:
+            return 0
+        live, uid_now, me = self.register(True), self.register(1), self.index.me
+        raised = memoised(lambda blob: encode({**decode(blob, False, 1), LIVE: live, UID: uid_now}))
+        rows = []
+        for no, mailbox, copy, flags, blob, content_id in list(
+            self.execute(
+                "SELECT r.no, r.mailbox, r.copy, r.flags, r.regs, c.id FROM json_each(?) j JOIN record r ON r.no = j.value"
+                " JOIN content c ON c.no = r.content WHERE NOT r.live AND r.hold IS NULL ORDER BY j.key",
+                (f"[{','.join(map(str, wanted))}]",),
+            )
+        ):
+            box = self.boxes[mailbox]
+            target = wanted[no]
+            have = unpack(flags)
+            if target is None or target == have:
+                packed, regs = flags, raised(blob)
+            else:
+                registers = {**decode(blob, False, 1), LIVE: live, UID: uid_now}
+                registers.update({name: self.register(name in target) for name in have ^ target})
+                packed, regs = pack(target), encode(registers)
+            uid, box.uidnext = box.uidnext, box.uidnext + 1
+            box.sum = (box.sum + contribution(content_id, copy, uid, packed)) % MODULUS
+            box.count += 1
+            box.dirty = True
+            if not box.live and box.dir is None:
+                box.todo = True
+            self.history.record(no, False, flags, me)
+            rows.append((uid, packed, regs, self.index.next_seq(), no))
+        self.index.executemany(
+            "UPDATE record SET live = 1, uid = ?, flags = ?, regs = ?, seq = ?, hold = NULL, gone = NULL, keep = NULL,"
+            " todo = CASE todo WHEN 2 THEN 2 ELSE 1 END WHERE no = ?",
+            rows,
+        )
+        return len(rows)
 
     def flag(self, record: Record, on: Iterable[str], off: Iterable[str]) -> None:
         """Turn flags on and off; only those that differ are written. Flagging a held message rejects."""

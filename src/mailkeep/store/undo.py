@@ -10,10 +10,11 @@ transactions of a bounded number of messages; cut off anywhere, it is begun agai
 
 from __future__ import annotations
 
+from mailkeep.domain.flags import unpack
 from mailkeep.domain.record import LIVE
 from mailkeep.rules.inverse import FILLED, TAKEN, BoxState, State, inverse, inverse_of_box
 from mailkeep.store import past
-from mailkeep.store.giveback import BATCH, revive
+from mailkeep.store.giveback import BATCH
 from mailkeep.store.holds import Reaper
 from mailkeep.store.ledger import own_name
 
@@ -128,8 +129,6 @@ def plan(
 
 
 def _state(live: bool, packed: str) -> State:
-    from mailkeep.domain.flags import unpack
-
     return State(live, unpack(packed))
 
 
@@ -155,8 +154,7 @@ def carry_out(
         _restore_boxes(ledger, wanted, rest, out)
     for at in range(0, len(rest), BATCH):
         with ledger.index.transaction():
-            for change in rest[at : at + BATCH]:
-                _restore(ledger, change, out)
+            _restore(ledger, rest[at : at + BATCH], out)
             ledger.settle_names()
         if done is not None:
             done(out.back + out.flagged)
@@ -220,17 +218,17 @@ def _make_way(ledger: Ledger, waiting: list[BoxChange]) -> bool:
     return False
 
 
-def _restore(ledger: Ledger, change: Change, out: Undone) -> None:
-    record = ledger.record(change.entry.record)
-    step = change.step
-    if step.live and not record.live:
-        from mailkeep.domain.flags import unpack
-
-        revive(ledger, record.no, (unpack(record.flags) | step.on) - step.off)
-        out.back += 1
-    elif record.live and (step.on or step.off):
-        ledger.flag(record, step.on, step.off)
-        out.flagged += 1
+def _restore(ledger: Ledger, page: list[Change], out: Undone) -> None:
+    revived: dict[int, frozenset[str] | None] = {}
+    for change in page:
+        record = ledger.record(change.entry.record)
+        step = change.step
+        if step.live and not record.live:
+            revived[record.no] = (unpack(record.flags) | step.on) - step.off
+        elif record.live and (step.on or step.off):
+            ledger.flag(record, step.on, step.off)
+            out.flagged += 1
+    out.back += ledger.revive_many(revived)
 
 
 def _released(

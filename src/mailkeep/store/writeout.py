@@ -86,7 +86,7 @@ class Writer:
     def __enter__(self) -> Writer:
         try:
             if os.path.lexists(self.partial):
-                if not stat.S_ISREG(_mode(os.path.join(self.partial, MARK))):
+                if not _is_ours(self.partial):
                     raise UsageError(
                         f"{printable(self.partial)} is there, and not by mailkeep",
                         untouched="it, and everything else",
@@ -274,11 +274,14 @@ class Writer:
         self.syncer.note(path)
 
 
-def _mode(path: bytes) -> int:
+def _is_ours(partial: bytes) -> bool:
+    """Whether a directory bears our mark; it is made before the mark, and is empty then."""
     try:
-        return os.lstat(path).st_mode
+        if not stat.S_ISDIR(os.lstat(partial).st_mode):
+            return False
+        return not os.listdir(partial) or stat.S_ISREG(os.lstat(os.path.join(partial, MARK)).st_mode)
     except OSError:
-        return 0
+        return False
 
 
 def _touch(path: bytes) -> bytes:
