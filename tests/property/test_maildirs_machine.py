@@ -43,6 +43,7 @@ Shown = dict[str, collections.Counter[tuple[bytes, Flags]]]
 
 NEVER_HELD = Limits(count=1 << 40, mailbox_share=2, store_share=2)
 ROUNDS_MAX = 8
+EXAMPLES, EXAMPLES_DEEP = 15, 300
 BOXES = ("INBOX", "Work", "Lists", "Work/Sub", "Lists/Über & unter")
 A, B = 0, 1
 
@@ -490,12 +491,14 @@ def run_machine(path: Path, examples: int, steps: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.crash
+@pytest.mark.timeout(3600)
 def test_machine(tmp_path: Path) -> None:
-    deep = settings().max_examples // 50
-    run_machine(tmp_path, 15 * deep, 18)
+    """Each example runs whole sessions on a real disk: a profile's number is one for parsers."""
+    run_machine(tmp_path, EXAMPLES_DEEP if settings().max_examples >= 1000 else EXAMPLES, 18)
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(7200)
 def test_machine_for_long(tmp_path: Path) -> None:
     run_machine(tmp_path, 2000, 40)
 
