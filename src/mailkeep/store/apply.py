@@ -838,7 +838,15 @@ class Apply:
             aside = b"%b.%d" % (box.id.hex().encode(), self.index.seq)
             fd = fs.open_directory(removed)
             try:
-                fs.rename_noreplace(path, aside, self.maildir.fd, fd)
+                try:
+                    fs.rename_noreplace(path, aside, self.maildir.fd, fd)
+                except OSError as err:
+                    if err.errno != errno.EXDEV:
+                        raise
+                    kept = self._remove_parts(path)
+                    if not kept:
+                        self._carry_over(path, os.path.join(removed, aside))
+                    return kept
                 self.vault.syncer.note(os.path.join(removed, aside))
                 for sub in SUBS[1:]:
                     if os.listdir(os.path.join(removed, aside, sub)):  # delivered between look and rename
@@ -847,6 +855,16 @@ class Apply:
             finally:
                 os.close(fd)
             return None
+        kept = self._remove_parts(path)
+        if not kept:
+            try:
+                _rmdir(path, self.maildir.fd)
+            except OSError:
+                pass  # other mailboxes lie below it, or files that are not ours
+        return kept
+
+    def _remove_parts(self, path: bytes) -> str | None:
+        """Remove tmp, new and cur of a mailbox, which are empty; why they stay, if they are not."""
         removed_here = []
         for sub in PARTS:
             try:
@@ -861,11 +879,44 @@ class Apply:
                 for gone in removed_here:
                     fs.make_directory(os.path.join(path, gone), self.maildir.fd)
                 return "it was deleted elsewhere, and new mail is in it"
+        return None
+
+    def _carry_over(self, path: bytes, target: bytes) -> None:
+        """Copy what other programs left beside a mailbox's parts to another file system, then remove it here.
+
+        What is no regular file stays, and the directory with it: without its parts it is no mailbox any more.
+        """
+        source = fs.open_directory(path, self.maildir.fd)
+        try:
+            names = [
+                name
+                for name in os.listdir(b"/proc/self/fd/%d" % source)
+                if fs.is_regular(os.stat(name, dir_fd=source, follow_symlinks=False))
+            ]
+            if names:
+                os.makedirs(target, 0o700, exist_ok=True)
+            for name in names:
+                copy = os.path.join(target, name)
+                if os.path.lexists(copy):  # by a run that was cut off; what it copied is still there
+                    fs.unlink(copy)
+                fd, to = os.open(name, fs.O_READ, dir_fd=source), os.open(copy, fs.O_CREATE, 0o600)
+                try:
+                    copy_bytes(fd, to)
+                    fs.fsync(to)
+                finally:
+                    os.close(fd)
+                    os.close(to)
+            if names:
+                fs.fsync_path(target)
+                fs.fsync_path(os.path.dirname(target))
+            for name in names:
+                fs.unlink(name, dir_fd=source)
+        finally:
+            os.close(source)
         try:
             _rmdir(path, self.maildir.fd)
         except OSError:
-            pass  # other mailboxes lie below it, or files that are not ours
-        return None
+            pass  # what is in it is not ours
 
 
 class _Waits(Exception):
