@@ -128,7 +128,7 @@ def test_what_a_peer_lays_down_waits_is_told_and_is_answered(pair: Machine) -> N
     assert (status["annotations_pending"], status["exit"]) == (2, 0)
     assert "2 rules that peers laid down wait" in pair.run("status", "--store", "mail").err
     found = pair.run("doctor", "--offline").out
-    assert "a peer laid down expire 30d for Lists; in effect is none" in found
+    assert "a peer's word is expire 30d for Lists; in effect is none" in found
     assert "mailkeep annotate Lists --accept expire" in found
     done = pair.run("annotate", "--accept")
     assert (done.code, "2 changes by peers wait" in done.err) == (64, True)

@@ -14,12 +14,14 @@ from hashlib import sha256
 from msgpack import packb, unpackb
 
 from mailkeep.cli.main import plain
+from mailkeep.domain.annotation import is_key, is_text
 from mailkeep.domain.errors import ConfigError, RemoteProtocolError
 from mailkeep.domain.flags import pack, unpack
 from mailkeep.domain.names import MailboxName
 from mailkeep.domain.record import LAMPORT_MAX, SIZE_MAX
 from mailkeep.replicate import bounds
 from mailkeep.store import marker
+from mailkeep.wire import annotations as values
 from mailkeep.wire import (
     copies,
     dovecotkeywords,
@@ -302,6 +304,17 @@ def claims(data: bytes) -> None:
     assert all(value <= message["lamport"] <= LAMPORT_MAX for value in message["vector"])
 
 
+def annotation(data: bytes) -> None:
+    key, _, text = text_of(data).partition("\n")
+    if not is_key(key):
+        raise ValueError(key)
+    value = values.parse(values.check_key(key), text)
+    written = values.write(value)
+    assert is_text(written)
+    assert values.parse(key, written) == value
+    assert values.write(values.parse(key, written)) == written
+
+
 def manifest_of_a_copy(data: bytes) -> None:
     reading = copies.Reading()
     if data[:1] == b"+":  # what a copy begins with, so that what follows is looked at
@@ -335,13 +348,17 @@ TARGETS: dict[str, Target] = {
     for function in (
         wire, greeting, frames_roundtrip, registers_of_a_peer, flags, file_name, mailbox_name, directory_name, modified_utf7, patterns,
         name_map, keyword_table, layout_detection, layout_text, amounts, point_in_time, search_query, message_head, mailbox_file, log_lines, id_list, address, configuration, root_marker, command_line, claims,
-        manifest_of_a_copy,
+        manifest_of_a_copy, annotation,
     )
 }  # fmt: skip
 
 SEEDS: dict[str, list[bytes]] = {
     "manifest_of_a_copy": [
         _HEAD, _HEAD + _BOX, b"+" + copies.line_of(_MESSAGE), b"+" + copies.line_of(_MESSAGE) + copies.line_of(_EXPUNGED) + _END,
+    ],
+    "annotation": [
+        b"expire\n30d by=flag keep=flagged,unread count=5000 size=2GiB", b"expire\nnever", b"retention\n1w2d", b"role\njunk",
+        b"noexpire.case-7\nuntil=2027-01-31 from:a", b"noexpire\nforever", b"guard\ncount=5 share=0.5% minimum=0", b"guard\noff",
     ],
     "wire": [b"\x05\0\0\0\x01\x06\xc0", b"\x45\0\0\0\0\x01\x06\xc0", b"\x48\x28\xb5\x2f\xfd\0\x58\x31\0\0\0\0\0\x01\x06\xc0"],
     "greeting": [b"mailkeep/2 dry=0 lock=8:1\n", b"mailkeep/9\n", b"Welcome to server\n"],

@@ -445,3 +445,79 @@ def test_a_store_whose_annotations_would_fill_the_disk_says_no(
     assert session.error is not None
     assert "characters" in str(session.error)
     assert laid_down(side) == {}
+
+
+# --- other names
+
+
+def rename(side: Side, name: str, new: str) -> None:
+    def work(store: Store) -> None:
+        box = store.ledger.named(name)
+        assert box is not None
+        store.ledger.rename(box, new)
+
+    at(side, work)
+    store = side.open()
+    store.apply()
+    store.end_run("sync", None, 0, {})
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "renames",
+    [
+        [("Lists/python", "Elsewhere")],
+        [("Lists", "Elsewhere")],
+        [("Lists", "Elsewhere"), ("Lists/python", "Lists")],
+        [("Lists/python", "A"), ("A", "Lists/python"), ("Lists/python", "B")],
+    ],
+)
+def test_no_mailbox_loses_a_legal_hold_by_another_name(
+    pair: tuple[Side, Side], renames: list[tuple[str, str]]
+) -> None:
+    laptop, server = pair
+    put(server, "Lists", "noexpire.case", "until=2090-01-01")
+    put(server, "Lists", "noexpire", "forever from:bank")
+    put(server, "Lists/python", "noexpire.case", "until=2089-01-01 from:a")
+    settle(laptop, server)
+    ids = at(server, lambda store: {box.name: box.id for box in store.ledger.alive()})
+    for name, new in renames:
+        rename(laptop, name, new)
+    settle(laptop, server)
+    for name in ("Lists", "Lists/python"):
+
+        def holds(store: Store, name: str = name) -> set[tuple[int | None, str]]:
+            found = notes.effective(store.ledger, store.ledger.by_id[ids[name]]).legal_holds
+            return {(hold.until, hold.query) for hold in found}
+
+        assert at(server, holds) >= {(3_786_998_400, ""), (None, "from:bank")}
+    lost = [p for p in waiting(server) if not p[3]]
+    assert lost or renames[0][0] == "Lists"
+    settle(laptop, server)
+    assert [p for p in waiting(server) if not p[3]] == lost, "once is enough"
+
+    def let_go(store: Store) -> None:
+        for p in notes.pending(store.ledger):
+            notes.accept(store.ledger, p.box, p.key)
+
+    at(server, let_go)
+    settle(laptop, server)
+    assert waiting(server) == []
+
+
+@pytest.mark.parametrize("later", [0, 5])
+def test_nor_by_another_mailbox_that_takes_the_name_of_the_one_that_bears_it(
+    pair: tuple[Side, Side], later: int
+) -> None:
+    laptop, server = pair
+    server.mailbox(b".Case.a")
+    server.mailbox(b".Case")
+    server.scan()
+    put(server, "Case", "noexpire", "forever")
+    for n in range(later):  # so its name was given by the earlier or by the later write
+        put(laptop, "INBOX", "retention", f"{100 + n}d")
+    rename(laptop, "Lists", "Case")
+    settle(laptop, server)
+    names = at(server, lambda store: sorted(box.name for box in store.ledger.alive() if "Case" in box.name))
+    assert len(names) == 3
+    assert len(effective(server, "Case/a").legal_holds) == 1

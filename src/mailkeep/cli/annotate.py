@@ -322,8 +322,10 @@ def _say_all(output: Output, tables: list[dict[str, Any]]) -> None:
             output.say(printable(f"{last or WHOLE_STORE}{' (deleted)' if table['deleted'] else ''}:"))
         output.say(printable(f"  {table['name']:<12} {table['value'] or 'none'}"))
         if table["pending"] is not None:
-            by = "here" if table["by"] == "here" else f"by {table['by']}"
-            output.say(printable(f"    pending, laid down {by}: {table['pending']['value'] or 'none'}"))
+            by = (
+                f"laid down by {table['by']}" if table["by"] else "by another name that a peer gave a mailbox"
+            )
+            output.say(printable(f"    pending, {by}: {table['pending']['value'] or 'none'}"))
         else:
             output.detail(
                 printable(f"    laid down {'here' if table['by'] == 'here' else 'by ' + str(table['by'])}")

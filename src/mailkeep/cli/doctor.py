@@ -407,7 +407,7 @@ def _looked(look: Look, subject: str) -> Iterator[Finding]:
     for p in pending(look.ledger):
         where, typed = (p.box.name, shlex.quote(p.box.name)) if p.box.name else ("the whole store", "--all")
         yield Finding(
-            NOTE, subject, f"a peer laid down {p.key} {p.then or 'none'} for {where}; in effect is {p.now or 'none'}",
+            NOTE, subject, f"a peer's word is {p.key} {p.then or 'none'} for {where}; in effect is {p.now or 'none'}",
             "less would be kept by it, so it has no effect here until you accept it",
             f"mailkeep annotate {typed} --accept {p.key}, or mailkeep annotate {typed} --refuse {p.key}",
         )  # fmt: skip

@@ -27,6 +27,7 @@ from mailkeep.domain.annotation import (
     GUARD,
     HOLDS_SET_MAX,
     JUNK,
+    KEY_CHARS_MAX,
     NAMES,
     NEVER,
     NO_ROLE,
@@ -42,12 +43,12 @@ from mailkeep.domain.annotation import (
 from mailkeep.domain.errors import UsageError
 from mailkeep.domain.record import ANNOTATIONS_MAX, NOT_ANNOTATIONS
 from mailkeep.rules.annotations import is_safer, upward
-from mailkeep.wire.annotations import parse
+from mailkeep.wire.annotations import parse, write
 from mailkeep.wire.units import DURATION_SECONDS_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from mailkeep.domain.record import Registers
     from mailkeep.rules.annotations import Parsed
@@ -325,6 +326,47 @@ def weigh(ledger: Ledger, changes: Iterable[tuple[Mailbox, str, str]], now: int)
             _set_pending(ledger, waiting)
         else:
             _settle(ledger, box, key)
+
+
+def legal_holds_of_all(ledger: Ledger) -> dict[int, tuple[LegalHold, ...]]:
+    """By number, the legal holds on each mailbox that has any, inherited ones too."""
+    found = {no: effective(ledger, box).legal_holds for no, box in ledger.boxes.items()}
+    return {no: holds for no, holds in found.items() if holds}
+
+
+def keep_legal_holds(ledger: Ledger, before: dict[int, tuple[LegalHold, ...]], now: int) -> None:
+    """After a merge: no mailbox has lost a legal hold because a peer gave it, or one above it, another name.
+
+    What it would have lost is on the mailbox itself then, pending: a person lets it go, or lays it down there for all.
+    Belongs in the transaction of the merge.
+
+    Args:
+        before: As `legal_holds_of_all` gave it before the merge.
+        now: Seconds since 1970.
+    """
+    for no, holds in before.items():
+        box = ledger.boxes[no]
+        have = effective(ledger, box).legal_holds
+        lost = [
+            hold
+            for hold in holds
+            if not hold.is_over(now)
+            and not any(hold.name == other.name and is_safer(NOEXPIRE, hold, other, now) for other in have)
+        ]
+        for hold in lost:
+            waiting = _pending(ledger)
+            taken = book_of(ledger).own(box).keys() | box.regs.keys()
+            own = waiting.setdefault(no, {})
+            own[_free_key(hold.name, taken)] = write(hold)
+            _set_pending(ledger, waiting)
+
+
+def _free_key(name: str, taken: Collection[str]) -> str:
+    key, number = f"{NOEXPIRE}.{name}" if name else NOEXPIRE, 1
+    while key in taken:
+        number += 1
+        key = f"{NOEXPIRE}.{name[: KEY_CHARS_MAX - 20]}{'-' if name else ''}{number}"
+    return key
 
 
 def _is_safer(ledger: Ledger, box: Mailbox, key: str, had: str, has: str, now: int) -> bool:

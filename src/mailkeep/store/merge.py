@@ -250,6 +250,11 @@ class Merge:
         first_new = index.value("SELECT coalesce(max(no), 0) FROM record")
         self.free = {box.no: box.uidnext for box in self.ledger.boxes.values()}
         validity = {box.no: box.validity for box in self.ledger.boxes.values()}
+        legal_holds = {}
+        if self.ledger.annotated:
+            from mailkeep.store.annotations import legal_holds_of_all
+
+            legal_holds = legal_holds_of_all(self.ledger)
         merged: list[tuple[int, Mailbox, bool]] = []
         for staged, box_id, regs, uidnext, whole in self.stage.boxes():
             if box_id == STORE_ID:
@@ -282,6 +287,10 @@ class Merge:
         if self.additions:
             self._give_way(alive)
         self.ledger.settle_names()
+        if legal_holds:
+            from mailkeep.store.annotations import keep_legal_holds
+
+            keep_legal_holds(self.ledger, legal_holds, self.now)
         if self.additions:  # what it says of others is not believed
             join(index.vector, {claim.sender: claim.vector.get(claim.sender, 0)})
             index.acknowledge(claim.sender, claim.vector)
