@@ -166,3 +166,20 @@ def test_the_guard_follows_limits_and_roles(pair: Machine) -> None:
     assert remove(".Work", 2) == []
     assert remove(".Scripts", 1) == ["9 messages of Scripts and below would have vanished, more than 8"]
     assert "4 messages of the store would have vanished, more than 3" in remove(".Work", 2)
+
+
+def test_a_level_of_the_tree_that_is_no_mailbox_can_be_annotated(pair: Machine) -> None:
+    mailbox(pair.home / "Maildir" / ".Deep.down.here", message(70))
+    pair.ok("annotate", "Deep", "expire", "30d")
+    assert sources(pair, "Deep/down/here")["expire"] == ("30d", "mailbox", "Deep")
+    assert "Deep " not in pair.ok("ls").out
+    pair.ok("sync")
+    assert not (pair.home / "Maildir" / ".Deep").exists()
+    assert not (pair.home / "Other" / ".Deep").exists()
+    assert pair.ok("verify", "--quick").code == 0
+    there = pair.ok("annotations", "--store", "other", "--json").json
+    assert "Deep" in str(there)
+    mailbox(pair.home / "Maildir" / ".Deep", message(71))  # and when it becomes one, it has them
+    pair.ok("sync")
+    assert sources(pair, "Deep")["expire"] == ("30d", "mailbox", "Deep")
+    assert pair.run("annotate", "Nowhere", "expire", "30d").code == 66

@@ -20,6 +20,7 @@ from mailkeep.domain.annotation import (
 from mailkeep.domain.errors import EXIT_DONE, NoInput, UsageError, printable
 from mailkeep.domain.names import MailboxName
 from mailkeep.store import annotations as rules
+from mailkeep.system import clock
 from mailkeep.wire.annotations import check_key, parse, write
 from mailkeep.wire.units import format_count, format_share, write_duration
 
@@ -99,7 +100,10 @@ def _row(store: Store, name: str) -> Mailbox:
         store.scan()  # it may be new
         box = _named(ledger, name)
     if box is None:
-        raise _no_mailbox(ledger, name)
+        if not any(other.name.startswith(name + "/") for other in ledger.alive()):
+            raise _no_mailbox(ledger, name)
+        with store.index.transaction():  # a level of the tree that is no mailbox: those below inherit from it
+            return ledger.level(name, clock.now())
     return box
 
 

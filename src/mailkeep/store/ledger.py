@@ -254,6 +254,18 @@ class Ledger:
         if dead:
             self.set_mailbox(dead[0], LIVE, True)
             return dead[0]
+        return self._make(name, now, live=True, weak=weak)
+
+    def level(self, name: str, now: int) -> Mailbox:
+        """The row of a level of the tree that is no mailbox, to bear annotations: as of a deleted mailbox."""
+        dead = sorted((box for box in self.boxes.values() if box.name == name), key=lambda box: box.id)
+        if dead:
+            return dead[0]
+        box = self._make(name, now, live=False)
+        box.todo = False
+        return box
+
+    def _make(self, name: str, now: int, *, live: bool, weak: bool = False) -> Mailbox:
         number = 0
         while (box_id := mailbox_id(name, number)) in self.by_id:
             number += 1
@@ -261,7 +273,7 @@ class Ledger:
         validity = self.index.fresh_validity(now)
         regs = {
             NAME: self.register(name, weak),
-            LIVE: self.register(True, weak),
+            LIVE: self.register(live, weak),
             VALIDITY: self.register(validity, rank=validity),
         }
         self.take_mailbox(box, regs)
