@@ -28,15 +28,15 @@ def du(options: Options) -> int:
     if not boxes:
         output.say("no expunged message is kept")
     else:
-        output.say(f"{'expunged':>10} {'messages':>9} {'only here':>10}  mailbox")
+        output.say(f"{'expunged':>10} {'messages':>9} {'size':>9} {'on disk':>9}  mailbox")
         for name, sums in boxes:
             for age, one in zip(AGES, sums, strict=True):
                 if one.messages:
-                    output.say(f"{age[0]:>10} {one.messages:>9,} {format_size(one.disk_bytes):>10}  {name}")
+                    output.say(f"{age[0]:>10} {_columns(one)}  {name}")
         total, day = found.total, "" if found.next_free is None else str(when(found.next_free))[:10]
         output.say(
-            f"{'in all':>10} {total.messages:>9,} {format_size(total.disk_bytes):>10}"
-            f"  of {format_size(found.vault_bytes)} in the vault; next to be freed: {day or 'none'}"
+            f"{'in all':>10} {_columns(total)}  of {format_size(found.vault_bytes)} of messages in the vault;"
+            f" next to be freed: {day or 'none'}"
         )
     output.result(
         {
@@ -56,6 +56,11 @@ def du(options: Options) -> int:
         }
     )  # fmt: skip
     return EXIT_DONE
+
+
+def _columns(one: Sum) -> str:
+    """How many, their bytes, and what freeing them gives back to the file system."""
+    return f"{one.messages:>9,} {format_size(one.bytes):>9} {format_size(one.disk_bytes):>9}"
 
 
 def _sum(one: Sum) -> dict[str, Any]:
