@@ -8,6 +8,10 @@ lamport. So both draw the same lamports, one for each transaction that writes.
 Not compared is the UID under which a held file is shown: the oracle keeps the one it had here, the product has only
 the register, which a later merge may change.
 
+Tombstones are forgotten by the product's own rule, and in the oracle the same ones are. That rule may know less than the
+oracle's of what others have taken in (a session that is cut tells less), never more than is true: whenever one is
+forgotten, every member has really taken it in.
+
 There are no files: contents are marked as kept, so that none is asked for, and `Books.apply` only clears the journal.
 One more deliberate difference is left out: a mailbox that nobody was told of takes the id that one of the same name has
 at the peer (`Books` says that all were told of). The oracle knows only the rule for names: the later one gets another.
@@ -33,8 +37,12 @@ from mailkeep.replicate.responder import NEWS, Responder
 from mailkeep.rules.digest import MODULUS, contribution
 from mailkeep.rules.guard import Limits
 from mailkeep.store.annotations import annotate
+from mailkeep.store.cleanup import WAITING, CleanUp
 from mailkeep.store.ledger import Ledger, Mailbox, Record, digest_of, mailbox_id
+from mailkeep.store.policy import Policy
 from mailkeep.store.store import Store
+from mailkeep.store.vault import Vault
+from mailkeep.system import clock
 from model import exchange
 from model.books import NEVER_HELD, Books
 from model.exchange import Commit, Doomed, Step, session
@@ -46,7 +54,7 @@ RUNS = int(os.environ.get("MERGE_RUNS", "140"))
 SEED = int(os.environ.get("MERGE_SEED", "1"))
 SOAK_RUNS = int(os.environ.get("MERGE_RUNS", "20000"))
 
-KINDS = ("", "cut", "hold", "cut,hold")
+KINDS = ("", "cut", "hold", "cut,hold", "purge", "cut,hold,purge")
 SOON_HELD = Limits(count=2, mailbox_share=0.3, store_share=0.3, minimum=1, exempt=())
 NAMES = {
     domain.LIVE: LIVE,
@@ -209,6 +217,8 @@ class Twin:
                 assert mine[2].get(key) == theirs[2].get(key), (self.oracle.name, i, key)
             assert mine[1] == theirs[1], (self.oracle.name, i, "UIDNEXT")
         assert product == oracle, self.oracle.name
+        # The initiator, too, notes the other as a member before it is given anything; the oracle when it commits.
+        assert {self.index.ids[no] for no in self.index.members} >= self.oracle.state.members
         self.check_sums()
         self.reader.look(self.oracle)
 
@@ -244,6 +254,7 @@ class History:
         self.clock = Clock()
         self.serial = itertools.count()
         self.log: list[str] = []
+        self.forgotten = 0
         limits = SOON_HELD if "hold" in self.kinds else NEVER_HELD
         self.twins = [Twin(n, self.clock, limits) for n in range(self.rng.randint(2, 4))]
         for n, twin in enumerate(self.twins):
@@ -257,6 +268,32 @@ class History:
                 with twin.index.transaction(), twin.oracle.transaction():
                     i = twin.oracle.resolve("INBOX")
                     self.add(twin, i, content_of(f"old {n}"), frozenset(self.some_flags()), weak=True)
+
+    def purge(self, twin: Twin) -> None:
+        """Forget the tombstones that everybody has had, however young they are."""
+        now = clock.now() + 1
+        with twin.index.transaction():
+            twin.index.execute("UPDATE record SET keep = NULL WHERE gone IS NOT NULL")
+            twin.index.meta[WAITING] = None
+        before = {(box.id, Key(content, record.copy)) for box, content, record in twin.kept()}
+        clean = CleanUp(twin.ledger, cast("Vault", None), Policy(twin.ledger, now), now)
+        for page in list(clean.forgettable(0)):
+            with twin.index.transaction():
+                clean.forget(page)
+        gone = before - {(box.id, Key(content, record.copy)) for box, content, record in twin.kept()}
+        state = twin.oracle.state
+        self.forgotten += len(gone)
+        for i, key in gone:
+            record = state.boxes[i].records.pop(key)
+            assert not record.is_live
+            for other in self.twins:
+                assert (
+                    other is twin
+                    or other.oracle.id not in state.members
+                    or record.known_to(other.oracle.state.seen)
+                )
+        self.log.append(f"{twin.oracle.name} forgets {len(gone)}")
+        twin.check()
 
     def some_flags(self) -> list[str]:
         return self.rng.sample(["S", "F", "O", "$work"], self.rng.choice((0, 0, 1, 1, 2, 3)))
@@ -405,7 +442,9 @@ class History:
 
     def run(self) -> None:
         for _ in range(self.rng.randint(5, 30)):
-            if self.rng.random() < 0.6:
+            if "purge" in self.kinds and self.rng.random() < 0.2:
+                self.purge(self.rng.choice(self.twins))
+            elif self.rng.random() < 0.6:
                 self.local(self.rng.choice(self.twins))
             else:
                 self.meet(*self.rng.sample(self.twins, 2), whole=False)
@@ -416,6 +455,10 @@ class History:
                 break
         else:
             raise AssertionError("they do not come to rest")
+        if "purge" in self.kinds:  # what is forgotten comes back from nowhere
+            for twin in self.twins:
+                self.purge(twin)
+            assert all(self.meet(*pair, whole=True) for pair in pairs)
         first = self.twins[0]
         for twin in self.twins[1:]:
             assert twin.looks() == first.looks()
