@@ -108,16 +108,13 @@ def needed(claims: Sequence[Claim], now: int, copies: int = 0, shown: int = 0) -
         copies: So many peers must have shown that they hold it; 0: none need to.
         shown: So many have.
     """
-    if any(c.live for c in claims):
-        return LIVE
-    if any(c.legal for c in claims):
-        return LEGAL
-    if any(c.held for c in claims):
-        return HELD
-    if any(c.waits for c in claims):
-        return WAITS
-    if any(c.until is not None and c.until > now for c in claims):
-        return KEPT
+    live = legal = held = waits = kept = False
+    for c in claims:
+        live, legal, held, waits = live or c.live, legal or c.legal, held or c.held, waits or c.waits
+        kept = kept or (c.until is not None and c.until > now)
+    for is_true, why in (live, LIVE), (legal, LEGAL), (held, HELD), (waits, WAITS), (kept, KEPT):
+        if is_true:
+            return why
     return COPIES if shown < copies else None
 
 

@@ -19,6 +19,7 @@ from mailkeep.domain.record import known_to
 from mailkeep.rules import expiry
 from mailkeep.rules.expiry import Claim, awaited, everybody, kept_until, needed
 from mailkeep.store.ledger import NO_FILE
+from mailkeep.system import fs
 from mailkeep.wire.registers import decode, memoised
 
 TYPE_CHECKING = False
@@ -115,6 +116,7 @@ class CleanUp:
         out = Decided()
         seen: set[int] = set()
         last, looked = (-1, 0), 0
+        retention = {no: self.policy.retention(box) for no, box in self.ledger.boxes.items()}
         while looked < most:
             rows = list(
                 self.execute(
@@ -132,7 +134,7 @@ class CleanUp:
             candidates = []
             for row in rows:
                 no, mailbox, content, gone, keep = row[:5]
-                until = kept_until(gone, keep, self.policy.retention(self.ledger.boxes[mailbox]))
+                until = kept_until(gone, keep, retention[mailbox])
                 if until > self.now:
                     out.later.append((until, no))
                 elif no in legal:
@@ -244,11 +246,13 @@ class CleanUp:
 
     def _drop(self, contents: list[bytes]) -> None:
         for content_id in contents:
-            st = self.vault.stat(content_id)
-            if st is None:
+            path = self.vault.path(content_id)
+            try:
+                st = os.lstat(path)
+            except FileNotFoundError:
                 continue
             if not self.dry:
-                self.vault.drop(content_id)
+                fs.unlink(path)
             self.freed += 1
             if st.st_nlink == 1:
                 self.freed_bytes += st.st_blocks * 512

@@ -10,7 +10,6 @@ from __future__ import annotations
 from mailkeep.domain.annotation import DATE, FLAG
 from mailkeep.rules.expiry import Message, due
 from mailkeep.store.holds import EXPIRY, Reaper
-from mailkeep.store.ledger import COLUMNS, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ BATCH = 2000
 
 DATE_INDEX = "CREATE INDEX IF NOT EXISTS record_date ON record (mailbox, date) WHERE live"
 """Finds the oldest messages of a mailbox. Made by the first run that has a rule: without one nobody pays for it."""
-_COLUMNS = ", ".join("r." + c.strip() for c in COLUMNS.split(","))
 _LIVE = "FROM record r JOIN content c ON c.no = r.content WHERE r.mailbox = ? AND r.live AND r.hold IS NULL"
 
 
@@ -204,22 +202,21 @@ class Expiring:
     def batch(self, start: int, stop: int) -> None:
         """Write tombstones and holds of those of `judge`, from one to before another; belongs in a transaction."""
         ledger, reaper = self.ledger, self.reaper
-        go: list[tuple[Record, bytes]] = []
+        go = []
         count: dict[int, int] = {}
         reaper.records = []
         rows = ledger.execute(
-            f"SELECT {_COLUMNS}, c.id FROM temp.due d JOIN record r ON r.no = d.no JOIN content c ON c.no = r.content"
-            " WHERE d.at >= ? AND d.at < ?",
+            "SELECT r.no, r.mailbox, r.content, r.copy, r.uid, r.flags, r.regs, c.id FROM temp.due d"
+            " JOIN record r ON r.no = d.no JOIN content c ON c.no = r.content WHERE d.at >= ? AND d.at < ?",
             (start, stop),
         )
-        for row in rows:
-            record, vanishes = Record(row[:-1]), row[2] in self.lost
-            if vanishes and record.mailbox in self.reasons:
-                reaper.want(record)
-                continue
-            go.append((record, row[-1]))
-            if vanishes:
-                count[record.mailbox] = count.get(record.mailbox, 0) + 1
+        for no, mailbox, content, copy, uid, flags, regs, content_id in list(rows):
+            if content in self.lost:
+                if mailbox in self.reasons:
+                    reaper.want(ledger.record(no))
+                    continue
+                count[mailbox] = count.get(mailbox, 0) + 1
+            go.append((no, mailbox, copy, uid, flags, regs, content_id))
         reaper.carry_out(self.lost, self.reasons)
         ledger.remove_many(go)
         reaper.note_vanished(count)

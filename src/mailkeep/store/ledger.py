@@ -620,8 +620,8 @@ class Ledger:
         elif record.hold is not None:
             self.approve(record)
 
-    def remove_many(self, records: Sequence[tuple[Record, bytes]]) -> None:
-        """As `remove`, of many live records, each with its content id; the records themselves are stale then."""
+    def remove_many(self, records: Sequence[tuple[int, int, int, int, str, bytes, bytes]]) -> None:
+        """As `remove`, of many live records: (no, mailbox, copy, uid, flags, registers as stored, content id)."""
         from mailkeep.rules.digest import MODULUS, contribution
 
         if not records:
@@ -630,15 +630,15 @@ class Ledger:
         buried = memoised(lambda blob: encode({**decode(blob, True, 1), LIVE: dead}))
         now, keeps = clock.now(), {no: self.retention(box) for no, box in self.boxes.items()}
         rows = []
-        for record, content_id in records:
-            box = self.boxes[record.mailbox]
-            box.sum = (box.sum - contribution(content_id, record.copy, record.uid, record.flags)) % MODULUS
+        for no, mailbox, copy, uid, flags, regs, content_id in records:
+            box = self.boxes[mailbox]
+            box.sum = (box.sum - contribution(content_id, copy, uid, flags)) % MODULUS
             box.count -= 1
             box.dirty = True
+            self.history.record(no, True, flags, me)
+            rows.append((buried(regs), self.index.next_seq(), now, now + keeps[mailbox], no))
             if not box.alive and box.dir is not None:
                 box.todo = True
-            self.history.record(record.no, True, record.flags, me)
-            rows.append((buried(record._blob), self.index.next_seq(), now, now + keeps[box.no], record.no))
         self.index.executemany(
             "UPDATE record SET live = 0, regs = ?, seq = ?, hold = NULL, todo = 1, gone = ?, keep = ? WHERE no = ?",
             rows,
