@@ -183,3 +183,41 @@ def test_a_level_of_the_tree_that_is_no_mailbox_can_be_annotated(pair: Machine) 
     pair.ok("sync")
     assert sources(pair, "Deep")["expire"] == ("30d", "mailbox", "Deep")
     assert pair.run("annotate", "Nowhere", "expire", "30d").code == 66
+
+
+def test_an_index_that_was_lost_brings_back_legal_holds_at_once_and_expiry_when_it_is_accepted(
+    pair: Machine,
+) -> None:
+    pair.ok("sync")
+    pair.ok("annotate", "--all", "noexpire.case", "forever", "expire", "30d")
+    pair.ok("annotate", "INBOX", "retention", "300d")
+    pair.ok("sync")
+    for store in ("mail", "other"):
+        pair.ok("verify", "--store", store)
+    for file in sorted(pair.state().glob("index.db*")):
+        file.unlink()
+    pair.ok("rebuild", "--store", "mail", "--from-mail")
+    assert pair.ok("annotations", "--json").json["annotations"] == []
+    pair.ok("sync")
+    pair.ok("sync")
+    found = sources(pair, "INBOX")
+    assert found["noexpire.case"] == ("forever", "store", None)
+    assert found["retention"] == ("300d", "mailbox", "INBOX")
+    assert found["expire"] == ("never", "default", None)
+    assert pair.ok("annotations", "--json").json["pending"] == 1
+    pair.ok("annotate", "--all", "--accept")
+    assert sources(pair, "INBOX")["expire"] == ("30d", "store", None)
+    assert "nothing to do" in pair.ok("sync").out
+
+
+def test_a_backup_of_the_index_knows_what_is_pending(pair: Machine) -> None:
+    pair.ok("sync")
+    pair.ok("annotate", "--store", "other", "--all", "expire", "30d")
+    pair.ok("sync")
+    pair.ok("annotate", "INBOX", "retention", "300d")
+    pair.ok("backup")
+    for file in sorted(pair.state().glob("index.db*")):
+        file.write_bytes(b"nonsense")
+    pair.ok("rebuild", "--store", "mail")
+    assert pair.ok("annotations", "--json").json["pending"] == 1
+    assert sources(pair, "INBOX")["retention"] == ("300d", "mailbox", "INBOX")

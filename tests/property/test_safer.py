@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailkeep.domain.annotation import DATE, DELIVERY, FLAG, NEVER, Expire, GuardRule, LegalHold
@@ -52,10 +52,24 @@ def expired(rule: Expire, messages: list[tuple[tuple[int, int, int], bool, bool,
     return {message.no for message, _ in due(rule, rows, NOW)}
 
 
-@given(RULES, RULES, MESSAGES)
+@given(RULES, RULES, st.tuples(*[st.booleans()] * 6), MESSAGES)
+@example(Expire(3), Expire(3, FLAG), (False,) * 6, [((1, 5, 0), False, False, 1)])
+@example(Expire(3, keep_flagged=True), Expire(3), (False,) * 6, [((5, 0, 0), True, False, 1)])
+@example(Expire(3, keep_unread=True), Expire(4), (False,) * 6, [((5, 0, 0), False, False, 1)])
 def test_a_safer_rule_of_expiry_expires_nothing_that_the_old_one_kept(
-    old: Expire, new: Expire, messages: list[tuple[tuple[int, int, int], bool, bool, int]]
+    old: Expire,
+    other: Expire,
+    same: tuple[bool, ...],
+    messages: list[tuple[tuple[int, int, int], bool, bool, int]],
 ) -> None:
+    new = Expire(
+        old.age if same[0] else other.age,
+        old.by if same[1] else other.by,
+        keep_flagged=old.keep_flagged if same[2] else other.keep_flagged,
+        keep_unread=old.keep_unread if same[3] else other.keep_unread,
+        count=old.count if same[4] else other.count,
+        size=old.size if same[5] else other.size,
+    )
     if is_safer("expire", old, new, NOW):
         assert expired(new, messages) <= expired(old, messages)
 

@@ -7,6 +7,7 @@ import pytest
 from mailkeep.domain.annotation import HOLDS_SET_MAX, NEVER, Expire, LegalHold
 from mailkeep.domain.errors import UsageError
 from mailkeep.domain.record import ANNOTATIONS_MAX, Register
+from mailkeep.rules.guard import Limits, Tally
 from mailkeep.store.annotations import (
     accept,
     annotate,
@@ -15,6 +16,7 @@ from mailkeep.store.annotations import (
     in_effect,
     pending,
     refuse,
+    tell_guard,
     weigh,
 )
 from mailkeep.store.index import Index
@@ -299,6 +301,42 @@ def test_what_cannot_be_read_lets_nothing_go(ledger: Ledger) -> None:
     assert (found.expire, found.role, found.guard) == (NEVER, "none", None)
     assert found.retention is not None
     assert found.retention > 100 * 365 * DAY
+
+
+# --- the guard
+
+
+@pytest.mark.parametrize(
+    ("laid_down", "exempt"),
+    [
+        ({}, {"Trash", "Trash/old"}),
+        ({"": "none"}, {"Trash", "Trash/old"}),
+        ({"": "junk"}, {"INBOX", "Lists", "Lists/python", "Lists/python/dev", "Trash", "Trash/old"}),
+        ({"Trash": "none"}, set()),
+        ({"Trash/old": "none"}, {"Trash"}),
+        ({"Lists/python": "trash"}, {"Lists/python", "Lists/python/dev", "Trash", "Trash/old"}),
+        ({"Lists": "trash", "Lists/python": "none"}, {"Lists", "Trash", "Trash/old"}),
+    ],
+)
+def test_what_is_meant_to_be_emptied(ledger: Ledger, laid_down: dict[str, str], exempt: set[str]) -> None:
+    for name, role in laid_down.items():
+        put(ledger, name, "role", role)
+    tallies = {box.no: Tally(box.name, 1, 1) for box in ledger.boxes.values()}
+    assert tell_guard(ledger, Limits(), tallies) == {}
+    assert {t.name for t in tallies.values() if t.exempt} == exempt
+
+
+def test_limits_hold_for_what_is_below_and_what_they_do_not_say_is_as_configured(ledger: Ledger) -> None:
+    put(ledger, "Lists", "guard", "count=7")
+    put(ledger, "Lists/python/dev", "guard", "off")
+    put(ledger, "", "guard", "share=90%")
+    tallies = {box.no: Tally(box.name, 1, 1) for box in ledger.boxes.values()}
+    groups = tell_guard(ledger, Limits(count=100, mailbox_share=0.5, minimum=3), tallies)
+    assert {t.name: t.group for t in tallies.values() if not t.exempt} == {
+        "INBOX": "", "Lists": "Lists", "Lists/python": "Lists",
+    }  # fmt: skip
+    assert (groups["Lists"].count, groups["Lists"].mailbox_share, groups["Lists"].minimum) == (7, 0.5, 3)
+    assert (groups[""].count, groups[""].mailbox_share) == (100, 0.9)
 
 
 # --- bounds
