@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 import os
 import re
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 
 from cli.machine import Machine, mailbox, message
+from crash.kit import Side
 from mailkeep.domain.errors import StorageError
 from mailkeep.testing import faults, judge, spool
 from mailkeep.testing.faults import Fault
@@ -188,6 +191,35 @@ def test_contents_that_are_sent_again_are_found(begun: Begun) -> None:
     volume = sum(begun.life.sizes.values())
     assert judge.too_much(volume + 200_000, 0, begun.life)
     assert judge.too_much(volume, volume, begun.life) == []
+
+
+def test_a_content_that_nobody_needs_and_that_stays_is_found(tmp_path: Path) -> None:
+    side = Side(tmp_path, "a")
+    path = side.deliver(b"", b"deleted", "S")
+    side.deliver(b"", b"stays", "S")
+    side.create()
+    vaults = (judge.Vault(side.state), judge.Vault(side.state))
+    assert judge.overdue(vaults) == []
+    os.unlink(path)
+    side.scan()
+    found = judge.overdue(vaults)
+    assert [text.partition(":")[0] for text in found] == ["not freed"] * 2
+    assert hashlib.sha256(b"deleted").hexdigest() in found[0]
+
+
+def test_of_a_removed_mailbox_nothing_is_expected_until_somebody_answers(begun: Begun) -> None:
+    begun.life.remove_box(0, Random(1))
+    ((box, messages),) = begun.life.gone.items()
+    assert messages
+    assert box not in begun.life.trees[0].boxes()
+    assert box in begun.life.trees[1].boxes()
+    assert judge.half_done(begun.life, begun.vaults) == [], "the vault has what was in it"
+    assert judge.at_rest(begun.life) == []
+    life = copy.deepcopy(begun.life)
+    life.answered(box, approved=True)
+    assert any(text.startswith("too many: side 1") for text in judge.at_rest(life))
+    begun.life.answered(box, approved=False)
+    assert any(text.startswith("lost: side 0") for text in judge.at_rest(begun.life))
 
 
 def test_bad_endings_are_found() -> None:

@@ -124,6 +124,14 @@ def draw(random: Random, *, strace: bool, volume: int) -> Fault:
     return fault
 
 
+def draw_alone(random: Random, *, strace: bool) -> Fault:
+    """What a command suffers that has no peer: it is killed at a step or a call, or one of these fails."""
+    while True:
+        fault = random.choice((_kill, _error, _sync_fails))(random, strace, 1)
+        if fault.end == NEAR and fault.after < 0:
+            return fault
+
+
 def _kill(random: Random, strace: bool, volume: int) -> Fault:
     end = random.choice((NEAR, NEAR, FAR, FAR, TUNNEL, TREE))
     fault = Fault(f"kill of the {end}", end)

@@ -48,10 +48,19 @@ class Vault:
 
     def kept(self) -> set[bytes]:
         """Ids that the index relies on. The store is at rest."""
+        return self._ids("SELECT id FROM content WHERE kept")
+
+    def needed(self) -> set[bytes]:
+        """Ids of what is live, or held. The store is at rest."""
+        return self._ids(
+            "SELECT DISTINCT c.id FROM record r JOIN content c ON c.no = r.content WHERE r.live OR r.hold IS NOT NULL"
+        )
+
+    def _ids(self, query: str) -> set[bytes]:
         path = os.path.join(self.state, b"index.db")
         connection = apsw.Connection(os.fsdecode(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            return {bytes(row[0]) for row in connection.execute("SELECT id FROM content WHERE kept")}
+            return {bytes(row[0]) for row in connection.execute(query)}
         finally:
             connection.close()
 
@@ -87,17 +96,17 @@ def half_done(life: Life, vaults: tuple[Vault, Vault]) -> list[str]:
 def at_rest(life: Life) -> list[str]:
     """After the last run of several: both sides show what is expected, neither more nor less."""
     out = []
-    expected = life.expected()
+    expected, doubtful = life.expected(), set(life.gone)
     for side, tree in enumerate(life.trees):
         shown = tree.shown()
-        for box in sorted(expected.keys() | shown.keys()):
+        for box in sorted((expected.keys() | shown.keys()) - doubtful):
             want, have = expected.get(box, collections.Counter()), shown.get(box, collections.Counter())
             for word, difference in (("lost", want - have), ("too many", have - want)):
                 if difference:
                     texts = [f"{c.hex()[:16]} {''.join(sorted(f)) or '-'}" for c, f in difference.elements()]
                     out.append(f"{word}: side {side}, {box}: {_named(texts)}")
         out += [f"left over: side {side}: {text}" for text in _left(tree)]
-    boxes = [set(tree.boxes()) for tree in life.trees]
+    boxes = [set(tree.boxes()) - doubtful for tree in life.trees]
     if boxes[0] != boxes[1]:
         out.append(f"mailboxes differ: {sorted(boxes[0] ^ boxes[1])}")
     return out
@@ -110,6 +119,18 @@ def _left(tree: Tree) -> list[str]:
         for name in os.listdir(tree.root)
         if (name.startswith(NAME) and name != NAME) or name.startswith(b".mailkeep-probe")
     ]
+
+
+def overdue(vaults: tuple[Vault, Vault]) -> list[str]:
+    """After a clean-up of stores whose retention is nothing: no content is kept that no message needs."""
+    out = []
+    for side, vault in enumerate(vaults):
+        spare = vault.kept() - vault.needed()
+        if spare:
+            out.append(
+                f"not freed: side {side} keeps what nobody needs: {_named(sorted(c.hex() for c in spare))}"
+            )
+    return out
 
 
 def lacking(life: Life, vaults: tuple[Vault, Vault]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import hashlib
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 from mailkeep.domain.names import MailboxName
@@ -17,7 +18,7 @@ from mailkeep.wire.layouts import Unmappable
 from mailkeep.wire.maildirname import flags_of, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from random import Random
 
     from mailkeep.wire.layouts import Layout
@@ -121,6 +122,8 @@ class Life:
     Attributes:
         sizes: Of every content that there ever was, by its id.
         deleted: Contents of which somebody deleted a message.
+        gone: Mailboxes that somebody removed with all that was in them, and the messages of each: mailkeep asks a person
+            before it believes that. Until the answer, nothing is expected of them but that they are kept.
     """
 
     def __init__(self, trees: tuple[Tree, Tree]) -> None:
@@ -128,6 +131,7 @@ class Life:
         self.messages: list[Message] = []
         self.sizes: dict[bytes, int] = {}
         self.deleted: set[bytes] = set()
+        self.gone: dict[str, list[Message]] = {}
         self.touched: tuple[set[object], set[object]] = (set(), set())
         self.done: collections.Counter[str] = collections.Counter()
         self.serial = 0
@@ -146,15 +150,24 @@ class Life:
             message.seen = {0, 1}
 
     def expected(self) -> dict[str, collections.Counter[tuple[bytes, Flags]]]:
-        """By mailbox, how often each (content id, flags) should be there; empty mailboxes are left out."""
+        """By mailbox, how often each (content id, flags) should be there; empty mailboxes, and `gone`, are left out."""
         out: Shown = {}
         for message in self.messages:
+            if message.box in self.gone:
+                continue
             out.setdefault(message.box, collections.Counter())[message.content, message.flags] += 1
         return out
 
     def kept(self) -> set[bytes]:
         """Contents that have to be somewhere."""
         return {message.content for message in self.messages}
+
+    def answered(self, box: str, *, approved: bool) -> None:
+        """A person said whether the removal of a mailbox was meant."""
+        messages = self.gone.pop(box)
+        if approved:
+            self.messages = [m for m in self.messages if m not in messages]
+            self.deleted |= {m.content for m in messages}
 
     # --- one act
 
@@ -164,7 +177,13 @@ class Life:
             (self._deliver, 6), (self._flag, 5), (self._delete, 3), (self._move, 4), (self._copy, 2),
             (self._make_box, 1), (self._rename_box, 1),
         )  # fmt: skip
-        act = random.choices([a for a, _ in acts], [weight for _, weight in acts])[0]
+        self._do(random.choices([a for a, _ in acts], [weight for _, weight in acts])[0], side, random)
+
+    def remove_box(self, side: int, random: Random) -> None:
+        """A mailbox is removed with all its mail, if there is one that nobody has touched."""
+        self._do(self._remove_box, side, random)
+
+    def _do(self, act: Callable[[int, Random], bool], side: int, random: Random) -> None:
         try:
             done = act(side, random)
         except FileNotFoundError:
@@ -310,4 +329,29 @@ class Life:
             if message.box == box:
                 message.box = name
         self._touch(side, ("box", box), ("box", name))
+        return True
+
+    def _remove_box(self, side: int, random: Random) -> bool:
+        """A mailbox goes with all its mail: one that nobody has touched since both met, whose mail is nowhere else."""
+        touched = self.touched[0] | self.touched[1]
+        boxes = {*self.trees[0].boxes(), *self.trees[1].boxes()}
+        fit = []
+        for box in sorted(boxes - {"INBOX"}):
+            contents = {m.content for m in self.messages if m.box == box}
+            if not (
+                touched & {("in", box), ("box", box), *contents}
+                or any(other.startswith(box + "/") for other in boxes)
+                or any(m.content in contents for m in self.messages if m.box != box)
+                or not all(box in tree.boxes() for tree in self.trees)
+            ):
+                fit.append(box)
+        if not fit:
+            return False
+        box = random.choice(fit)
+        messages = [m for m in self.messages if m.box == box]
+        aside = os.path.join(os.path.dirname(self.trees[side].root), b"removed")
+        os.rename(self.trees[side].path(box), aside)  # in one step, as a mail program's rename into its trash
+        shutil.rmtree(aside)
+        self.gone[box] = messages
+        self._touch(side, ("box", box), *(m.content for m in messages))
         return True

@@ -46,12 +46,13 @@ class Side:
         self.state = self.home / "state"
 
     def configure(self, peer: str) -> None:
-        """Write the configuration: nothing is held, since what is deleted is known."""
+        """Write the configuration: only removed mailboxes are held, and nothing is kept longer than it is needed."""
         directory = self.home / ".config/mailkeep"
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "config.toml").write_text(
             f"[stores.mail]\npath = {json.dumps(str(self.root))}\nstate = {json.dumps(str(self.state))}\n"
             '[stores.mail.guard]\ncount = 100000000\nshare = "100%"\nstore_share = "100%"\n'
+            '[stores.mail.retention]\nexpunged = "0s"\ntombstones = "0s"\nhistory = "1m"\n'
             f"[stores.mail.peers.{peer}]\n"
             'command = \'eval "exec $MAILKEEP_TRIAL_FAR"\'\ntimeout = "60s"\n'
         )
@@ -213,13 +214,14 @@ class Trial:
         return Result(status, texts[0], texts[1], sent + received)
 
     def _second(self, near: int, random: Random) -> subprocess.Popen[bytes]:
-        """Another run, from either side, at some moment of the first."""
+        """Another run, or a clean-up, on either side, at some moment of the first."""
         side = random.choice((near, 1 - near))
         time.sleep(random.random() * self.usual_seconds)
         here, there = self.sides[side], self.sides[1 - side]
         far = ["env", f"HOME={there.home}", sys.executable, "-m", "mailkeep", "serve", "--store", "mail"]
+        words = ["sync", "-q", NAMES[1 - side]] if random.random() < 0.7 else ["expire", "-q"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "mailkeep", "sync", "-q", NAMES[1 - side]],
+            [sys.executable, "-m", "mailkeep", *words],
             env={**here.environment, "MAILKEEP_TRIAL_FAR": shlex.join(far)}, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=here.home, start_new_session=True,
         )  # fmt: skip
@@ -283,17 +285,22 @@ class Trial:
         """
         random = Random(f"{self.seed}/{self.rounds}")
         self._note(f"round {self.rounds} of seed {self.seed}")
+        if random.random() < 0.3:  # before the mailboxes are touched again
+            self.life.remove_box(random.randrange(2), random)
         for side in (0, 1):
             for _ in range(int(10 ** (random.random() * 1.2)) - 1):
                 self.life.act(side, random)
         if random.random() < 0.7:
             time.sleep(0.03)  # else everything is younger than the file system's clock can tell
         near = random.randrange(2)
-        fault = faults.draw(random, strace=self.strace, volume=self.volume)
-        self.faults[fault.kind] += 1
-        self._suffer(near, fault, random)
+        if random.random() < 0.3:
+            self._alone(random.randrange(2), ["expire"], random)
+        if not self.findings:
+            fault = faults.draw(random, strace=self.strace, volume=self.volume)
+            self.faults[fault.kind] += 1
+            self._suffer(near, fault, random)
         if not self.findings and random.random() < 0.5:
-            self.settle(random.randrange(2))
+            self.settle(random.randrange(2), random)
         self.rounds += 1
         self.acts = self.life.done
         return not self.findings
@@ -306,39 +313,119 @@ class Trial:
         if not (fault.reads or (fault.kills and result.status is not None and result.status < 0)):
             self.findings += judge.ending(result.status, result.err)
         self.findings += judge.half_done(self.life, self.vaults)
-        if not fault.busy and not fault.second:
+        if not fault.busy and not fault.second and not self.life.gone:
             self.findings += judge.too_much(result.carried, lacked, self.life)
             if result.status == EXIT_DONE and not result.peer.get("same"):
                 self.findings += [f"it ended with 0, and {text}" for text in judge.at_rest(self.life)]
 
-    def settle(self, near: int = 0) -> bool:
-        """Undisturbed runs until there is nothing to do; then both sides are as they should be."""
+    def _alone(self, side: int, words: list[str], random: Random) -> None:
+        """A command on one store, which a fault may strike; whatever becomes of it, the next one goes on."""
+        fault = Fault("undisturbed")
+        if random.random() < 0.6:
+            fault = faults.draw_alone(random, strace=self.strace)
+        kind = f"{words[0]}: {fault.kind}"
+        here = self.sides[side]
+        self._note(f"    {NAMES[side]}: {shlex.join(words)}  [{fault}]")
+        done = subprocess.run(
+            fault.wrap(NEAR, [*words, "--json"]), env=here.environment, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, errors="replace", timeout=RUN_SECONDS * 5, check=False, cwd=here.home,
+        )  # fmt: skip
+        self._note(f"        status {done.returncode}")
+        for line in done.stderr.splitlines():
+            self._note("        | " + line)
+        self.faults[kind] += 1
+        if done.returncode not in DONE:
+            self.struck[kind] += 1
+        killed = fault.kills and (done.returncode < 0 or done.returncode > 128)
+        if not (fault.reads or killed):
+            self.findings += judge.ending(done.returncode, done.stderr)
+        if fault.kind == "undisturbed" and done.returncode not in (*DONE, EXIT_BUSY):
+            self.findings.append(
+                f"{words[0]}, undisturbed, ended with {done.returncode}: {done.stderr.strip()[:500]}"
+            )
+        self.findings += judge.half_done(self.life, self.vaults)
+
+    def _holds(self, side: int) -> dict[int, list[str]]:
+        """The mailboxes of each hold of one side."""
+        done = self._run(self.sides[side], ["holds"])
+        if done.returncode not in DONE:
+            self.findings.append(f"holds ended with {done.returncode}: {done.stderr.strip()[:500]}")
+            return {}
+        return {hold["hold"]: list(hold["mailboxes"]) for hold in json.loads(done.stdout)["holds"]}
+
+    def _answer(self, random: Random) -> None:
+        """Approve or reject the removal of each mailbox that is held; an answer that was cut off is given again."""
+        for side in (0, 1):
+            for hold, boxes in self._holds(side).items():
+                verb = random.choice(("approve", "reject"))
+                while not self.findings and hold in self._holds(side):
+                    self._alone(side, [verb, str(hold)], random)
+                unknown = [box for box in boxes if box not in self.life.gone]
+                if unknown:
+                    self.findings.append(f"held, though nobody removed it: {', '.join(unknown)}")
+                if self.findings:
+                    return
+                for box in boxes:
+                    self.life.answered(box, approved=verb == "approve")
+        for box in [box for box, messages in self.life.gone.items() if not messages]:
+            self.life.answered(box, approved=True)
+        if self.life.gone:
+            self.findings.append(
+                f"removed with all its mail, and nobody was asked: {', '.join(self.life.gone)}"
+            )
+
+    def settle(self, near: int = 0, random: Random | None = None) -> bool:
+        """Undisturbed runs until there is nothing to do; then both sides are as they should be.
+
+        If mailboxes were removed, somebody answers then, and all goes on until there is nothing to do once more.
+
+        Args:
+            random: Draws the answers, and whether there is a clean-up at the end.
+        """
+        random = random or Random(f"{self.seed}/{self.rounds}/settle")
+        self._rest(near)
+        if not self.findings and self.life.gone:
+            self._answer(random)
+            if not self.findings:
+                self._rest(near)
+        if not self.findings and random.random() < 0.3:
+            for side in (0, 1):
+                self._must(self.sides[side], ["expire"])
+            self.findings += judge.overdue(self.vaults)
+            self.findings += judge.at_rest(self.life)
+        if not self.findings:
+            self._verify()
+        if not self.findings:
+            self.life.agreed()
+        return not self.findings
+
+    def _rest(self, near: int) -> None:
+        waits = bool(self.life.gone)
         for number in range(SETTLE_RUNS):
             time.sleep(0.03)
             lacked = judge.lacking(self.life, self.vaults)
             result = self.run(near, Fault("undisturbed"))
             self.findings += judge.ending(result.status, result.err)
             self.findings += judge.too_much(result.carried, lacked, self.life)
-            if result.status not in (EXIT_DONE, EXIT_SKIPPED, EXIT_BUSY):
+            if result.status not in (EXIT_DONE, EXIT_SKIPPED, EXIT_BUSY, *([EXIT_HELD] if waits else [])):
                 self.findings.append(
                     f"undisturbed, it ended with {result.status}: {result.err.strip()[:500]}"
                 )
             if self.findings:
-                return False
-            if result.status == EXIT_DONE and result.peer.get("same") and number:
+                return
+            if result.status in (EXIT_DONE, EXIT_HELD) and result.peer.get("same") and number:
                 break
         else:
             self.findings.append(f"after {SETTLE_RUNS} runs there was still something to do")
         self.findings += judge.at_rest(self.life)
+
+    def _verify(self) -> None:
         for side in self.sides:
             done = self._run(side, ["verify"])
             if done.returncode != EXIT_DONE:
                 self.findings.append(
                     f"verify ended with {done.returncode} ({side.home.name}): {done.stderr.strip()[:500]}"
                 )
-        if not self.findings:
-            self.life.agreed()
-        return not self.findings
 
     def _note(self, text: str) -> None:
         self.log.write(text + "\n")

@@ -33,7 +33,9 @@ def selftest(build: Builder) -> None:
         "break mailkeep on a copy of your mail, and see whether anything is lost",
         "Copy mail into a scratch directory (or make some up), make two stores of it, and then kill and starve\n"
         "real runs between them at random moments, while mail programs go on; judge after each whether a message is\n"
-        "lost, doubled, half there or sent again. Your own mail and stores are only read; nothing is linked to them.\n"
+        "lost, doubled, half there or sent again. Mailboxes are removed, too, held, and approved or rejected, and a\n"
+        "clean-up with no retention at all frees what it may. Your own mail and stores are only read; nothing is linked\n"
+        "to them.\n"
         "The scratch directory is removed at the end, unless something was found: then it is the evidence.",
         "mailkeep.cli.selftest:selftest",
         (
