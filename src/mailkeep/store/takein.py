@@ -171,13 +171,13 @@ class TakeIn:
 
     def _known(self, box: Mailbox | None, content_id: bytes) -> tuple[int, int]:
         """How many messages of a content a mailbox shows, and how many of its were expunged."""
-        if box is None:
+        row = self.index.execute("SELECT no FROM content WHERE id = ?", (content_id,)).fetchone()
+        if box is None or row is None:
             return 0, 0
         counts = dict(
             self.index.execute(
-                "SELECT r.live OR r.hold IS NOT NULL, count(*) FROM record r JOIN content c ON c.no = r.content"
-                " WHERE c.id = ? AND r.mailbox = ? GROUP BY 1",
-                (content_id, box.no),
+                "SELECT live OR hold IS NOT NULL, count(*) FROM record WHERE content = ? AND mailbox = ? GROUP BY 1",
+                (row[0], box.no),
             )
         )
         return counts.get(1, 0), counts.get(0, 0)
