@@ -101,9 +101,11 @@ class PeerSource:
         self._place.close()
         self._outside.close()
 
-    def items(self, known: Callable[[bytes], bool], progress: Watch | None) -> Iterator[Item]:
+    def items(
+        self, known: Callable[[bytes], bool], here: Callable[[bytes], bool], progress: Watch | None
+    ) -> Iterator[Item | int]:
         """Every message that the peer lets us see."""
-        del known, progress
+        del known, here, progress
         store = self._store
         assert store is not None
         names = {box.no: box.name for box in store.ledger.boxes.values()}

@@ -94,8 +94,15 @@ class Source(Protocol):
     in_order: bool
     problems: Problems
 
-    def items(self, known: Callable[[bytes], bool], progress: Watch | None) -> Iterator[Item]:
-        """Everything that it has; `known` says whether this store's index knows a content id."""
+    def items(
+        self, known: Callable[[bytes], bool], here: Callable[[bytes], bool], progress: Watch | None
+    ) -> Iterator[Item | int]:
+        """Everything that it has; of messages of which `here` is true it may say merely how many they are.
+
+        Args:
+            known: Whether this store's index knows a content id.
+            here: Whether a mailbox of the store has it, and nothing more is asked about such.
+        """
 
     def look(self, place: bytes) -> tuple[Headers, Callable[[], bytes | None]]:
         """The head of a message that `items` gave without a Message-ID, and a function for the key of its body."""
@@ -230,7 +237,7 @@ class Stream:
             try:
                 out = member.decompress(data, _PIECE)
             except zlib.error as err:
-                if data.strip(b"\0") == b"" and not member.unconsumed_tail:
+                if data.strip(b"\0") == b"":
                     return  # padding behind the last member, as tapes have
                 raise self._damaged(err) from err
             if out:

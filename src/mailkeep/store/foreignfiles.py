@@ -132,8 +132,11 @@ class MboxSource:
         except ValueError as err:
             raise DataError(f"{printable(self.name)} is no mbox: {err}", untouched="anything") from err
 
-    def items(self, known: Callable[[bytes], bool], progress: Watch | None) -> Iterator[Item]:
+    def items(
+        self, known: Callable[[bytes], bool], here: Callable[[bytes], bool], progress: Watch | None
+    ) -> Iterator[Item | int]:
         """Every message: under the content id that this store knows, if it knows any of its variants."""
+        del here
         size = 0
         for number, mail in self._mails():
             size += mail.size
@@ -201,9 +204,11 @@ class IdSource:
         """Close the file."""
         self.stream.close()
 
-    def items(self, known: Callable[[bytes], bool], progress: Watch | None) -> Iterator[Item]:
+    def items(
+        self, known: Callable[[bytes], bool], here: Callable[[bytes], bool], progress: Watch | None
+    ) -> Iterator[Item | int]:
         """Every message, once."""
-        del known
+        del known, here
         seen: set[bytes] = set()  # 8 bytes of a hash each: a list of a million takes less than 100 MB
         for item in self._all():
             mark = sha256(item.message_id.lower().encode(errors="surrogatepass")).digest()[:8]

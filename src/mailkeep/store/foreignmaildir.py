@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from mailkeep.domain.progress import Watch
-    from mailkeep.store.hashes import HashCache
+    from mailkeep.store.hashes import HashCache, Known
 
     Hashed = tuple[int, int, int, bytes]
     """(size, mtime ns, ctime ns, SHA-256)"""
@@ -152,7 +152,9 @@ class MaildirSource:
 
     # --- what is in them
 
-    def items(self, known: Callable[[bytes], bool], progress: Watch | None) -> Iterator[Item]:
+    def items(
+        self, known: Callable[[bytes], bool], here: Callable[[bytes], bool], progress: Watch | None
+    ) -> Iterator[Item | int]:
         """Every message file, hashed."""
         del known
         done = size = 0
@@ -160,48 +162,54 @@ class MaildirSource:
             table = self._keywords(directory)
             for sub in (IN_NEW, IN_CUR):
                 at = os.path.join(directory, SUBS[sub]) if directory else SUBS[sub]
-                for name, found in self._directory(at):
-                    base_info = split(name)[1]
-                    flags = pack(on_disk(sub, base_info, table))
-                    yield Item(
-                        found[3], "", mailbox, flags, fs.bounded(found[1]) // 1_000_000_000, found[0],
-                        os.path.join(at, name),
-                    )  # fmt: skip
-                    done += 1
-                    size += found[0]
-                    if progress is not None and done % 500 == 0:
+                for files in self._directory(at):
+                    rest = [row for row in files if not here(row[1][3])]
+                    if len(rest) < len(files):
+                        yield len(files) - len(rest)
+                    for name, found in sorted(rest):
+                        flags = pack(on_disk(sub, split(name)[1], table))
+                        date = fs.bounded(found[1]) // 1_000_000_000
+                        yield Item(found[3], "", mailbox, flags, date, found[0], os.path.join(at, name))
+                    done += len(files)
+                    size += sum(found[0] for _, found in files)
+                    if progress is not None:
                         progress("compared", done, size)
 
-    def _directory(self, at: bytes) -> Iterator[tuple[bytes, Hashed]]:
-        """(name, what it is) of each file of a new or cur."""
+    def _directory(self, at: bytes) -> Iterator[list[tuple[bytes, Hashed]]]:
+        """(name, what it is) of each file of a new or cur, some at a time."""
         try:
             fd = self._open(at)
             here = os.fstat(fd)
             known = self.hashes.known(here) if self.hashes is not None else {}
-            there: dict[bytes, tuple[int, Hashed]] = {}
+            same: list[tuple[bytes, Hashed]] = []
+            there: Known = {}
             unread: list[bytes] = []
             with os.scandir(b"/proc/self/fd/%d" % fd) as entries:
                 for entry in entries:
-                    if entry.name[:1] == b".":
+                    name = entry.name
+                    if name[:1] == b".":
                         continue
                     if not entry.is_file(follow_symlinks=False):
-                        self.problems.add(os.path.join(at, entry.name), "is no plain file: not opened")
+                        self.problems.add(os.path.join(at, name), "is no plain file: not opened")
                         continue
                     had = known.get(entry.inode())
                     if had is not None:
                         st = entry.stat(follow_symlinks=False)
-                        if had[:3] == (st.st_size, st.st_mtime_ns, st.st_ctime_ns):
-                            there[entry.name] = entry.inode(), had
+                        if had[1] == st.st_mtime_ns and had[2] == st.st_ctime_ns and had[0] == st.st_size:
+                            there[st.st_ino] = had
+                            same.append((name, had))
                             continue
-                    unread.append(entry.name)
+                    unread.append(name)
         except FileNotFoundError:
             return
         except OSError as err:
             self.problems.add(at, f"cannot be read: {os.strerror(err.errno or 5)}")
             return
+        if same:
+            yield same
         unread.sort()
-        yield from ((name, found) for name, (_, found) in sorted(there.items()))
         for begin in range(0, len(unread), ROUND):
+            files: list[tuple[bytes, Hashed]] = []
             for name, result in self._hash(at, unread[begin : begin + ROUND]):
                 if isinstance(result, str):
                     self.problems.add(os.path.join(at, name), result)
@@ -210,10 +218,11 @@ class MaildirSource:
                         os.path.join(at, name), "was renamed or removed while it was compared: try again"
                     )
                 else:
-                    there[name] = result[0], result[1:]
-                    yield name, result[1:]
+                    there[result[0]] = result[1:]
+                    files.append((name, result[1:]))
+            yield files
         if self.hashes is not None and (unread or len(there) != len(known)):
-            self.hashes.note(here, dict(there.values()), clock.now())
+            self.hashes.note(here, there, clock.now())
 
     def _hash(
         self, at: bytes, names: list[bytes]

@@ -46,9 +46,11 @@ class StoreSource:
         """Close the store; nothing was changed."""
         self.store.close()
 
-    def items(self, known: Callable[[bytes], bool], progress: Watch | None) -> Iterator[Item]:
+    def items(
+        self, known: Callable[[bytes], bool], here: Callable[[bytes], bool], progress: Watch | None
+    ) -> Iterator[Item | int]:
         """Every message there."""
-        del known
+        del known, here
         names = {box.no: box.name for box in self.store.ledger.boxes.values()}
         which = "r.live OR c.kept" if self.expunged_too else _SHOWN
         rows: Any = self.store.index.execute(

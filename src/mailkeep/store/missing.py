@@ -151,10 +151,15 @@ class Comparison:
     # --- first, what is plainly here
 
     def _collect(self) -> None:
-        here, known = self._ids(_SHOWN), self._ids(None)
+        here = self._here()
         rows: list[tuple[Any, ...]] = []
         self.db.execute("BEGIN")
-        for item in self.source.items(known, self.progress):
+        # With a time that begins, dates are asked for first.
+        for item in self.source.items(self._is_known, here if self.since is None else _never, self.progress):
+            if isinstance(item, int):
+                self.total += item
+                self.counts[HERE] += item
+                continue
             if self.since is not None and item.date is not None and item.date < self.since:
                 self.scoped += 1
                 continue
@@ -183,20 +188,23 @@ class Comparison:
     def _insert(self, rows: list[tuple[Any, ...]]) -> None:
         self.db.executemany("INSERT INTO item VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)", rows)
 
-    def _ids(self, condition: str | None) -> Callable[[bytes], bool]:
-        """Whether a content id is in the index, with a record of which the condition holds."""
+    def _is_known(self, content_id: bytes) -> bool:
+        """Whether the index knows a content id."""
+        found = self.store.index.execute("SELECT 1 FROM content WHERE id = ?", (content_id,)).fetchone()
+        return found is not None
+
+    def _here(self) -> Callable[[bytes], bool]:
+        """Whether a mailbox has a content, and the vault too: what that lacks, the source may have."""
         index = self.store.index
-        where = (
-            ""
-            if condition is None
-            else f" AND EXISTS (SELECT 1 FROM record WHERE content = c.no AND {condition})"
-        )
-        # What the vault lacks is not here though its record is: the source may have it.
-        kept = "" if condition is None else " AND c.kept"
         if index.value("SELECT count(*) FROM content") <= IN_MEMORY_MAX:
-            ids = {bytes(i) for (i,) in index.execute(f"SELECT id FROM content c WHERE 1{kept}{where}")}
-            return ids.__contains__
-        sql = f"SELECT 1 FROM content c WHERE c.id = ?{kept}{where}"
+            rows = index.execute(
+                f"SELECT c.id FROM record r JOIN content c ON c.no = r.content WHERE {_SHOWN} AND c.kept"
+            )
+            return {content_id for (content_id,) in rows}.__contains__
+        sql = (
+            "SELECT 1 FROM content c WHERE c.id = ? AND c.kept"
+            f" AND EXISTS (SELECT 1 FROM record WHERE content = c.no AND {_SHOWN})"
+        )
         return lambda content_id: index.execute(sql, (content_id,)).fetchone() is not None
 
     # --- then, what became of the rest
@@ -311,6 +319,11 @@ class Comparison:
                     key = None
             self._bodies[content] = key
         return self._bodies[content]
+
+
+def _never(content_id: bytes) -> bool:
+    del content_id
+    return False
 
 
 class Deed:
