@@ -202,6 +202,28 @@ def test_a_side_that_has_no_row_for_the_store_at_all_gets_it_by_comparison(pair:
     assert laid_down(laptop) == {"": {"expire": "never"}}
 
 
+def test_what_a_deleted_mailbox_bears_is_compared_too(pair: tuple[Side, Side]) -> None:
+    laptop, server = pair
+    put(laptop, "Lists/python", "noexpire", "forever")
+    at(
+        laptop,
+        lambda store: store.ledger.delete(next(b for b in store.ledger.alive() if b.name == "Lists/python")),
+    )
+    at(laptop, lambda store: notes.annotate(store.ledger, store.ledger.level("Level", 1), "expire", "never"))
+    settle(laptop, server)
+    wanted = {"Lists/python": {"noexpire": "forever"}, "Level": {"expire": "never"}}
+    assert laid_down(laptop) == laid_down(server) == wanted
+
+    def lose(store: Store) -> None:
+        for box in store.ledger.boxes.values():
+            store.ledger.take_mailbox(box, {k: r for k, r in box.regs.items() if k not in box.annotations})
+            box.todo = False
+
+    at(server, lose)
+    settle(laptop, server)
+    assert laid_down(laptop) == laid_down(server) == wanted
+
+
 # --- views
 
 
@@ -284,6 +306,13 @@ def test_nor_does_it_with_a_mailbox_that_it_makes(pair: tuple[Side, Side]) -> No
     laptop.mailbox(b".Mine")
     laptop.scan()
     put(laptop, "Mine", "expire", "1d")
+    assert quiet(laptop, server, APPEND) == 1
+    assert laid_down(server) == laid_down(laptop) == {}
+
+
+def test_nor_with_a_level_of_the_tree_that_is_no_mailbox(pair: tuple[Side, Side]) -> None:
+    laptop, server = pair
+    at(laptop, lambda store: notes.annotate(store.ledger, store.ledger.level("Level", 1), "expire", "1d"))
     assert quiet(laptop, server, APPEND) == 1
     assert laid_down(server) == laid_down(laptop) == {}
 

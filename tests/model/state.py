@@ -203,7 +203,7 @@ def fingerprint(box: Mailbox | None) -> object:
 
     Tombstones are left out, since replicas purge them at different times; so are holds, which are local.
     """
-    if box is None or not (box.is_alive or (VALIDITY not in box.registers and box.annotations())):
+    if box is None or not (box.is_alive or box.annotations()):
         return None
     mail = frozenset((key, r.uid, r.flags()) for key, r in box.live().items())
     validity = box.validity if VALIDITY in box.registers else 0

@@ -230,7 +230,7 @@ class Asking(Initiator):
         names = dict(self.their_names)
         for box_id, (digest, _) in self.digests.items():
             box = self.ledger.by_id.get(box_id)
-            if box is not None and digest and box_id not in names:
+            if box is not None and box.alive and digest and box_id not in names:
                 names[box_id] = self.view.theirs(box.name)
         out = []
         for name in names.values():

@@ -764,7 +764,7 @@ class Ledger:
 
 
 def digest_of(box: Mailbox, name: str | None = None) -> bytes:
-    """The digest that a peer compares; empty for a mailbox that is not alive, and of a store without annotations.
+    """The digest that a peer compares; empty where there is neither a mailbox that is alive nor an annotation.
 
     Args:
         name: The mailbox's name there; by default, the same.
@@ -772,7 +772,7 @@ def digest_of(box: Mailbox, name: str | None = None) -> bytes:
     from mailkeep.rules.digest import mailbox_digest
 
     annotations = box.annotations
-    if not (box.alive or (annotations and box.id == STORE_ID)):
+    if not (box.alive or annotations):
         return b""
     return mailbox_digest(box.sum, box.name if name is None else name, box.validity, annotations)
 

@@ -15,6 +15,7 @@ from mailkeep.domain.record import (
     ANNOTATIONS_MAX,
     LIVE,
     NAME,
+    NOT_ANNOTATIONS,
     STORE_ID,
     UID,
     UID_HIGH,
@@ -314,7 +315,7 @@ class Merge:
         ledger = self.ledger
         box = ledger.by_id.get(box_id)
         if box is None:
-            if theirs is None or (self.additions and not theirs[LIVE].value and not self._has_live(staged)):
+            if theirs is None or (self.additions and self._is_nothing(theirs, staged)):
                 return None
             box = ledger.insert_mailbox(box_id)
             self._take_mailbox(box, self._merged({}, theirs, whole, was_seen)[0])
@@ -397,9 +398,12 @@ class Merge:
             kind = kind_of(name, UID not in merged)
             self.outcome.refused[kind] = self.outcome.refused.get(kind, 0) + 1
 
-    def _has_live(self, staged: int) -> bool:
+    def _is_nothing(self, theirs: Registers, staged: int) -> bool:
+        """Whether a mailbox adds nothing, and has no annotation that is to be answered."""
+        if theirs[LIVE].value or any(r.value for name, r in theirs.items() if name not in NOT_ANNOTATIONS):
+            return False
         found = self.ledger.execute("SELECT 1 FROM in_record WHERE box = ? AND live LIMIT 1", (staged,))
-        return found.fetchone() is not None
+        return found.fetchone() is None
 
     def _give_way(self, alive: set[int]) -> None:
         """A mailbox that the peer brought, or brought back, does not take the name of one that was here."""
