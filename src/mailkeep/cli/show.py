@@ -13,7 +13,7 @@ from mailkeep.store import past
 from mailkeep.wire.units import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from mailkeep.cli.giving import Facts
     from mailkeep.store.ledger import Ledger
@@ -51,47 +51,49 @@ class Selection:
         """Whether no change is left out."""
         return self.kinds is None and self.boxes is None and not self.query.terms
 
-    def entries(self, heads: Heads, run: Run) -> Iterator[tuple[Entry, str, Facts]]:
-        """(change, its kind, the message) of each that is meant."""
-        ledger = heads.ledger
-        found: list[tuple[Entry, str, Facts]] = []
-        moved = self._moved(ledger, run)
-        for entry in past.entries(ledger, run):
+    def entries(self, heads: Heads, run: Run) -> list[tuple[Entry, str]]:
+        """(change, its kind) of each that is meant."""
+        every = list(past.entries(heads.ledger, run))
+        moved = _moved(every)
+        found = []
+        for entry in every:
             kind = "moved" if entry.record in moved else kind_of(entry)
-            if self.kinds is not None and kind not in self.kinds:
-                continue
-            state = entry.after if entry.before is None or not entry.before.live else entry.before
-            facts = heads.facts(entry.record, pack(state.flags))
-            if self.boxes is not None and ledger.record(entry.record).mailbox not in self.boxes:
-                continue
-            found.append((entry, kind, facts))
+            if (self.kinds is None or kind in self.kinds) and (
+                self.boxes is None or entry.mailbox in self.boxes
+            ):
+                found.append((entry, kind))
         if not self.query.terms:
-            yield from found
-            return
-        meant = {one.record for one in heads.matching((facts for _, _, facts in found), self.query)}
-        yield from (row for row in found if row[0].record in meant)
-
-    def _moved(self, ledger: Ledger, run: Run) -> set[int]:
-        """Records of contents that left one mailbox and came into another."""
-        came: dict[int, list[int]] = {}
-        went: dict[int, list[int]] = {}
-        for entry in past.entries(ledger, run):
-            kind = kind_of(entry)
-            if kind == "flagged":
-                continue
-            content = ledger.record(entry.record).content
-            (went if kind == "removed" else came).setdefault(content, []).append(entry.record)
-        out = set()
-        for content in came.keys() & went.keys():
-            pairs = min(len(came[content]), len(went[content]))
-            out.update(came[content][:pairs] + went[content][:pairs])
-        return out
+            return found
+        facts = [facts_of(heads, entry) for entry, _ in found]
+        meant = {one.record for one in heads.matching(facts, self.query)}
+        return [row for row in found if row[0].record in meant]
 
     def mailboxes(self, entries: Iterable[BoxEntry]) -> list[BoxEntry]:
         """Those of a run's changes of mailboxes that are meant; a query means messages only."""
         if self.query.terms or (self.kinds is not None and "mailbox" not in self.kinds):
             return []
         return [e for e in entries if self.boxes is None or e.mailbox in self.boxes]
+
+
+def _moved(entries: list[Entry]) -> set[int]:
+    """Records of contents that left one mailbox and came into another."""
+    came: dict[int, list[int]] = {}
+    went: dict[int, list[int]] = {}
+    for entry in entries:
+        kind = kind_of(entry)
+        if kind != "flagged":
+            (went if kind == "removed" else came).setdefault(entry.content, []).append(entry.record)
+    out = set[int]()
+    for content in came.keys() & went.keys():
+        pairs = min(len(came[content]), len(went[content]))
+        out.update(came[content][:pairs] + went[content][:pairs])
+    return out
+
+
+def facts_of(heads: Heads, entry: Entry) -> Facts:
+    """A message as people know it, with the flags that it had before a run, or got by it."""
+    state = entry.after if entry.before is None or not entry.before.live else entry.before
+    return heads.facts(entry.record, pack(state.flags))
 
 
 def selection_of(ledger: Ledger, args: Any) -> Selection:
@@ -111,16 +113,16 @@ def show(options: Options) -> int:
         names = Names(look.ledger)
         chosen = selection_of(look.ledger, args)
         boxes = chosen.mailboxes(past.box_entries(look.ledger, run))
-        changes = list(chosen.entries(heads, run))
+        changes = chosen.entries(heads, run)
         counts: dict[str, int] = {"mailbox": len(boxes)} if boxes else {}
-        for _, kind, _ in changes:
+        for _, kind in changes:
             counts[kind] = counts.get(kind, 0) + 1
         box_rows = [_say_box(output, box_row(look.ledger, e, names, run)) for e in boxes]
         shown = changes[: args.last] if args.last else changes
-        heads.fill({facts.content for _, _, facts in shown})
+        heads.fill({entry.content for entry, _ in shown})
         rows = []
-        for entry, kind, facts in shown:
-            row = change_row(entry, kind, facts, names, run)
+        for entry, kind in shown:
+            row = change_row(entry, kind, facts_of(heads, entry), names, run)
             _say(output, row)
             rows.append(row)
         forgotten = past.forgotten_in(look.ledger, run) if chosen.everything else 0

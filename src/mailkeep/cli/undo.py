@@ -56,7 +56,7 @@ class _Undo:
         store, args, dry = self.store, self.options.args, self.options.dry
         ledger = store.ledger
         self.output.say("undo " + run_line(run_table(ledger.index, run)).strip())
-        entries = [entry for entry, _, _ in chosen.entries(self.heads, run)]
+        entries = [entry for entry, _ in chosen.entries(self.heads, run)]
         boxes = chosen.mailboxes(past.box_entries(ledger, run))
         wanted = plan(ledger, run, entries, boxes, force=args.force)
         forgotten = past.forgotten_in(ledger, run) if chosen.everything else 0
@@ -76,7 +76,7 @@ class _Undo:
             finally:
                 if progress is not None:
                     progress.end()
-        back = [ledger.record(c.entry.record).content for c in wanted.changes if c.step.live]
+        back = [c.entry.content for c in wanted.changes if c.step.live]
         if back and not dry:
             came_back(self.place, store, back)
         for change in done.stands:
@@ -95,7 +95,7 @@ class _Undo:
 
     def _preview(self, wanted: Plan, last: int) -> None:
         shown = wanted.changes[:last] if last else wanted.changes
-        self.heads.fill({self.heads.ledger.record(c.entry.record).content for c in shown})
+        self.heads.fill({c.entry.content for c in shown})
         for change in wanted.boxes:
             self.output.say(f"  {_box_words(self.heads, change)}")
         for change_ in shown:
@@ -117,7 +117,7 @@ class _Undo:
             out.append({"mailbox": change.entry.after.name, "message": None, "why": change.stands})
         stands = wanted.conflicts + wanted.purged
         shown = stands[:last] if last else stands
-        self.heads.fill({self.heads.ledger.record(c.entry.record).content for c in shown})
+        self.heads.fill({c.entry.content for c in shown})
         for number, one in enumerate(stands):
             row = self.heads.facts(one.entry.record).table() if number < len(shown) else None
             if row is not None:

@@ -64,18 +64,26 @@ class Entry:
     """What one run did to one message.
 
     Attributes:
-        record: Its number.
+        record, mailbox, content: Numbers.
         before: None: the run made it.
         cause: As in `history`; None where the run made it, which leaves no note of that.
         writer: Number of the replica whose write it was, likewise.
     """
 
-    __slots__ = ("after", "before", "cause", "record", "writer")
+    __slots__ = ("after", "before", "cause", "content", "mailbox", "record", "writer")
 
     def __init__(
-        self, record: int, before: State | None, after: State, cause: int | None, writer: int | None
+        self,
+        record: int,
+        mailbox: int,
+        content: int,
+        before: State | None,
+        after: State,
+        cause: int | None,
+        writer: int | None,
     ) -> None:
-        self.record, self.before, self.after, self.cause, self.writer = record, before, after, cause, writer
+        self.record, self.mailbox, self.content = record, mailbox, content
+        self.before, self.after, self.cause, self.writer = before, after, cause, writer
 
 
 class BoxEntry:
@@ -206,7 +214,7 @@ def entries(ledger: Ledger, run: Run) -> Iterator[Entry]:
     while True:
         page = list(
             ledger.execute(
-                "SELECT r.no, r.live, r.flags,"
+                "SELECT r.no, r.mailbox, r.content, r.live, r.flags,"
                 " (SELECT c.live || c.flags FROM change c WHERE c.record = r.no AND c.no >= ?1 AND c.no < ?2"
                 "  ORDER BY c.no LIMIT 1),"
                 " (SELECT c.live || c.flags FROM change c WHERE c.record = r.no AND c.no >= ?2 ORDER BY c.no LIMIT 1),"
@@ -216,14 +224,14 @@ def entries(ledger: Ledger, run: Run) -> Iterator[Entry]:
                 (begin.change, end.change, after, _PAGE),
             )
         )
-        for no, live, flags, first, later, last in page:
+        for no, mailbox, content, live, flags, first, later, last in page:
             born = no >= begin.record
             before = None if born else _state(first)
             then = State(bool(live), unpack(flags)) if later is None else _state(later)
             if before == then or (born and not then.live):
                 continue
             cause, writer = (None, None) if born or last is None else map(int, last.split())
-            yield Entry(no, before, then, cause, writer)
+            yield Entry(no, mailbox, content, before, then, cause, writer)
         if len(page) < _PAGE:
             return
         after = page[-1][0]

@@ -160,11 +160,7 @@ def carry_out(
             done(out.back + out.flagged)
     for page in _released(ledger, limits, removals, out, approved=approved):
         with ledger.index.transaction():
-            for no in page:
-                record = ledger.record(no)
-                if record.live:
-                    ledger.remove(record, approved=approved)
-                    out.removed += 1
+            out.removed += _remove(ledger, page, approved=approved)
             _note_vanished(ledger, limits, page)
         if done is not None:
             done(out.back + out.flagged + out.removed)
@@ -199,7 +195,7 @@ def _restore_boxes(ledger: Ledger, wanted: Plan, rest: list[Change], out: Undone
             ledger.rename(box, name)
         ledger.set_mailbox(box, LIVE, True)
         out.mailboxes += 1
-    homes = {ledger.record(change.entry.record).mailbox for change in rest if change.step.live}
+    homes = {change.entry.mailbox for change in rest if change.step.live}
     for no in homes:
         box = ledger.boxes[no]
         if not box.alive:  # it went in another run than its messages did
@@ -248,6 +244,23 @@ def _released(
         records = [record for record in records if record.no not in stopped]
     numbers = [record.no for record in records]
     return [numbers[at : at + BATCH] for at in range(0, len(numbers), BATCH)]
+
+
+def _remove(ledger: Ledger, page: list[int], *, approved: bool) -> int:
+    if not approved:
+        rows = list(
+            ledger.execute(
+                "SELECT r.no, r.mailbox, r.copy, r.uid, r.flags, r.regs, c.id FROM json_each(?) j JOIN record r"
+                " ON r.no = j.value JOIN content c ON c.no = r.content WHERE r.live AND r.hold IS NULL",
+                (f"[{','.join(map(str, page))}]",),
+            )
+        )
+        ledger.remove_many(rows)
+        return len(rows)
+    records = [record for record in map(ledger.record, page) if record.live]
+    for record in records:
+        ledger.remove(record, approved=True)
+    return len(records)
 
 
 def _note_vanished(ledger: Ledger, limits: Limits, page: list[int]) -> None:
