@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -286,6 +288,25 @@ def test_a_mail_log(machine: Machine) -> None:
     assert counts(machine, file, "--since", f"{year}-01-12 10:30") == {"nobody": 1}
     result = machine.run("missing", "--against", file, "--ids")
     assert result.out == "<lost@example.org>\n<late@example.org>\n"
+
+
+def test_standard_input_is_read_once_and_nothing_is_restored_from_it(machine: Machine) -> None:
+    machine.ok("init", "--store", "mail", machine.home / "Maildir")
+
+    def piped(data: bytes, *words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "mailkeep", *words], env=machine.environment(), cwd=machine.home, input=data,
+            capture_output=True, check=False,
+        )  # fmt: skip
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+    code, said = piped(gzip.compress(POSTFIX.encode()), "missing", "--against", "-")
+    assert (code, "3 messages compared, 1 are here" in said) == (4, True), said
+    code, said = piped(as_mbox(mail(1), mail(99)), "missing", "--against", "-")
+    assert (code, "1 missing here" in said) == (4, True), said
+    code, said = piped(as_mbox(mail(1), mail(99)), "restore", "--yes", "--from", "-")
+    assert (code, "write it to a file first" in said) == (64, True), said
+    assert len(contents(machine.home / "Maildir")) == 4
 
 
 def test_a_dump_of_tags(machine: Machine) -> None:

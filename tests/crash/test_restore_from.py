@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,8 +19,11 @@ from mailkeep.store.foreign import open_source
 from mailkeep.store.foreignmaildir import MaildirSource
 from mailkeep.store.hashes import HashCache
 from mailkeep.store.headers import HeaderCache
+from mailkeep.store.ledger import Ledger
 from mailkeep.store.missing import Comparison
 from mailkeep.store.restore import Plan, Restore
+from mailkeep.store.vault import Vault
+from mailkeep.system.fs import Syncer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,6 +206,31 @@ def _partial(side: Side) -> set[bytes]:
             if hashlib.sha256(data).hexdigest().encode() != name:
                 out.add(data)
     return out
+
+
+def test_contents_are_durable_before_a_record_relies_on_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore_module, "BATCH", 3)
+    unsynced: list[bytes] = []
+    write, sync, add = Vault.write, Syncer.sync, Ledger.add
+
+    def writes(self: Vault, content_id: bytes, *more: Any) -> Any:
+        unsynced.append(content_id)
+        return write(self, content_id, *more)
+
+    def syncs(self: Syncer) -> None:
+        sync(self)
+        unsynced.clear()
+
+    def adds(self: Ledger, *more: Any) -> Any:
+        assert not unsynced
+        return add(self, *more)
+
+    monkeypatch.setattr(Vault, "write", writes)
+    monkeypatch.setattr(Syncer, "sync", syncs)
+    monkeypatch.setattr(Ledger, "add", adds)
+    assert bring(world.side, world.backup).restored == 8
 
 
 def test_a_large_message_goes_through_in_pieces(tmp_path: Path) -> None:
