@@ -153,11 +153,6 @@ class Book:
         was = self._pending.get(box.no)
         return texts if was is None else {key: text for key, text in {**texts, **was}.items() if text}
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing at all is laid down."""
-        return not (self._whole or self._by_name)
-
     def of(self, box: Mailbox) -> Effective:
         """What has effect for a mailbox, or for the row of the whole store."""
         found = self._known.get(box.no)
@@ -378,6 +373,8 @@ def _is_safer(ledger: Ledger, box: Mailbox, key: str, had: str, has: str, now: i
     except ValueError:
         return name == NOEXPIRE and not had  # it holds everything
     old = read(key, had)
+    if new is None and (name == RETENTION or old in (NEVER, NO_ROLE)):
+        return False  # it shielded the mailbox from what may yet be laid down above it
     if name in (EXPIRE, RETENTION, ROLE):
         above = _effective([(box.name, {}), *book_of(ledger).above(box.name)])
         inherited: Parsed = above.role if name == ROLE else above.expire

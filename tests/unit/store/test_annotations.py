@@ -259,6 +259,19 @@ def test_what_is_inherited_counts_as_what_was(ledger: Ledger) -> None:
     assert effective(ledger, named(ledger, "Lists/python")).expire == Expire(365 * DAY)
 
 
+@pytest.mark.parametrize(("key", "text"), [("expire", "never"), ("retention", "10d"), ("role", "none")])
+def test_a_peer_does_not_take_away_what_shields_a_mailbox_from_a_rule_to_come(
+    ledger: Ledger, key: str, text: str
+) -> None:
+    put(ledger, "Lists", key, text)
+    peer_puts(ledger, "Lists", key, "")
+    assert waiting(ledger) == [("Lists", key, text, "")]
+    put(ledger, "", "expire", "30d")
+    put(ledger, "", "retention", "1d")
+    put(ledger, "", "role", "trash")
+    assert effective(ledger, named(ledger, "Lists")).sources[key] == "Lists"
+
+
 def test_a_rule_for_the_whole_store_by_a_peer_is_pending_too(ledger: Ledger) -> None:
     peer_puts(ledger, "", "expire", "1d")
     assert waiting(ledger) == [("", "expire", "", "1d")]
