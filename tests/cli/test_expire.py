@@ -134,3 +134,59 @@ def test_the_log_has_what_was_done(here: Machine) -> None:
     assert len(here.ok("log", "--json").json["runs"]) == runs, (
         "a run that does nothing is not noted each night"
     )
+
+
+# --- only what others hold, too
+
+
+def with_peer(pair: Machine) -> Machine:
+    """Three messages on both sides, expunged here three months ago, as far as this side's retention goes."""
+    pair.ok("sync")
+    pair.configure("[stores.mail.retention]\ncopies = 1")
+    for path in files(pair.home / "Maildir"):
+        path.unlink()
+    pair.ok("expire")
+    index = Index.open(str(pair.state() / "index.db"))
+    with index.transaction():
+        index.execute("UPDATE record SET gone = gone - 9000000, keep = keep - 9000000")
+    index.close()
+    return pair
+
+
+def test_what_a_peer_shows_to_hold_is_freed(pair: Machine) -> None:
+    with_peer(pair)
+    plan = pair.ok("expire", "--plan", "--json").json
+    assert plan["freed"] == 3
+    assert pair.ok("expire", "--json").json["freed"] == 3
+
+
+def test_what_a_peer_does_not_have_any_more_stays(pair: Machine) -> None:
+    with_peer(pair)
+    objects = sorted((pair.state("other") / "objects").rglob("*"))
+    gone, damaged, _ = [path for path in objects if path.is_file()]
+    gone.unlink()
+    os.chmod(damaged, 0o600)
+    damaged.write_bytes(b"other bytes")
+    done = pair.ok("expire", "--json").json
+    assert done["freed"] == 1
+    assert done["stays"] == {"too few peers have shown that they hold it": 2}
+    assert pair.ok("expire", "--json").json["stays"] == {}, "it is asked again a day later"
+
+
+def test_a_peer_that_is_away_or_busy_shows_nothing(pair: Machine) -> None:
+    with_peer(pair)
+    with (pair.state("other") / "lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = pair.run("expire", "--json")
+        assert done.code == 0
+        assert (done.json["freed"], sum(done.json["stays"].values())) == (0, 3)
+        assert "shows nothing" in done.err
+
+
+def test_two_names_for_one_store_and_the_store_itself_count_once_and_not_at_all(pair: Machine) -> None:
+    with_peer(pair)
+    pair.ok("peer", "add", "--store", "mail", "again", pair.home / "Other")
+    pair.ok("peer", "add", "--store", "mail", "self", pair.home / "Maildir")
+    pair.config.write_text(pair.config.read_text().replace("copies = 1", "copies = 2"))
+    done = pair.run("expire", "--json")
+    assert done.json["freed"] == 0

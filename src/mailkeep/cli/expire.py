@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mailkeep.cli.copyholders import Copies
 from mailkeep.cli.look import when
 from mailkeep.cli.run import Options, Output, find, open_store
 from mailkeep.domain.errors import EXIT_DONE, EXIT_HELD, EXIT_SKIPPED, worst_exit_code
@@ -111,7 +112,15 @@ def expire(options: Options) -> int:
             clock_is_right=args.clock_is_right,
             free=args.free or 0,
         )
-        report = Expire(store, policy, bounds, watcher=plan if args.plan else None).run()
+        with Copies(store, place, output) as copies:
+            report = Expire(
+                store,
+                policy,
+                bounds,
+                copies=copies.wanted,
+                shown=copies.shown,
+                watcher=plan if args.plan else None,
+            ).run()
         problems = [*scanned.problems, *report.problems]
         status = _status(store, report, bool(problems))
         store.end_run("expire", None, status, _counts(report))

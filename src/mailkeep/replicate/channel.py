@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailkeep.replicate.endpoint import Endpoint
+    from mailkeep.replicate.prove import Asker
 
 READ_BYTES = 1 << 18
 SLOWEST_BYTES_A_SECOND = 1024
@@ -23,7 +24,7 @@ KEEPS_UP_BYTES = 1 << 20
 
 
 def drive(
-    endpoint: Endpoint, source: int, target: int, *, timeout_seconds: float, until: Callable[[], bool]
+    endpoint: Endpoint | Asker, source: int, target: int, *, timeout_seconds: float, until: Callable[[], bool]
 ) -> None:
     """Move bytes until `until()` holds and everything is written.
 
@@ -104,7 +105,7 @@ def drive(
                     return
 
 
-def _drain(endpoint: Endpoint, source: int) -> None:
+def _drain(endpoint: Endpoint | Asker, source: int) -> None:
     """Read what the peer said before it went: it may say why."""
     end = time.monotonic() + 1.0
     while time.monotonic() < end:

@@ -66,6 +66,7 @@ class Responder(Endpoint):
         table: dict[int, Any] = {frames.ERROR: self.on_error}
         if self.state == WAITS:
             table[frames.HELLO] = self.on_hello
+            table[frames.PROVE] = self.on_prove
         elif self.state == NEWS:
             table |= {
                 frames.BOX: self.on_box,
@@ -104,6 +105,14 @@ class Responder(Endpoint):
             and all(theirs.get(rid, 0) >= v for rid, v in ours.items())
             and all(theirs.get(rid, 0) == ours.get(rid, 0) for rid in both)
         )
+
+    def on_prove(self, message: object) -> None:
+        """Somebody who is about to free contents wants to be shown that they are here; there is no session."""
+        from mailkeep.replicate.prove import answer
+
+        if not self.wire.greeted_out:
+            self.wire.greet()
+        self.sending.append(answer(self, message))
 
     def on_hello(self, message: dict[str, Any]) -> None:
         """Answer: the initiator was given up or must take a new id, nothing is to be done, or a session.

@@ -172,24 +172,30 @@ class CleanUp:
         self, candidates: list[tuple[Any, ...]], out: Decided, copies: int, shown: Shown | None
     ) -> None:
         """Decide on tombstones of contents that were not looked at before."""
-        counts: dict[int, int] = {}
-        if copies and shown is not None:
-            counts = shown([row[2] for row in candidates])
+        nobodys: list[tuple[int, Free]] = []
         for no, mailbox, content, gone, keep, waits, content_id, size, kept, records in candidates:
             claims = (
                 [Claim(False, False, bool(waits), keep, False)] if records == 1 else self._claims(content)
             )
-            why = needed(claims, self.now, copies, counts.get(content, 0))
+            why = needed(claims, self.now)
             if not kept and why not in (expiry.WAITS, expiry.LEGAL):
                 out.done.append(no)  # it never came, or went with another record
             elif why is None:
-                out.free.append(Free(content, bytes(content_id), mailbox, size, gone))
+                nobodys.append((no, Free(content, bytes(content_id), mailbox, size, gone)))
             elif why in (expiry.LIVE, expiry.HELD, expiry.KEPT):  # that one sees to it from now on
                 out.done.append(no)
             else:
                 self._stays(out, why)
                 if why != expiry.WAITS:
                     out.later.append((self.now + expiry.DAY_SECONDS, no))
+        counts = shown([one.no for _, one in nobodys]) if copies and shown is not None and nobodys else {}
+        for no, one in nobodys:
+            why = needed((), self.now, copies, counts.get(one.no, 0))
+            if why is None:
+                out.free.append(one)
+            else:
+                self._stays(out, why)
+                out.later.append((self.now + expiry.DAY_SECONDS, no))
 
     def _claims(self, content: int) -> list[Claim]:
         out = []
@@ -287,7 +293,7 @@ class CleanUp:
                 break
             last = (rows[-1][3], rows[-1][0])
             legal = self._legal(rows)
-            found = [no for no, _, regs, _ in rows if no not in legal and has(regs)]
+            found = [row[0] for row in rows if row[0] not in legal and has(row[2])]
             if found:
                 yield found
         self._looked = packb([fingerprint, last[0]])

@@ -13,6 +13,8 @@ from __future__ import annotations
 from msgpack import packb, unpackb
 
 from mailkeep.rules.expiry import awaited, clock_trouble
+from mailkeep.rules.guard import Tally
+from mailkeep.store.annotations import tell_guard
 from mailkeep.store.cleanup import BATCH as FREE_BATCH
 from mailkeep.store.cleanup import CleanUp, Free
 from mailkeep.store.due import BATCH, DATE_INDEX, Due, Expiring, Finder
@@ -268,8 +270,11 @@ class Expire:
     def _counts(self, content: Free) -> bool:
         """Whether the guard counts it: not what was expunged in a mailbox that is meant to be emptied."""
         if content.box not in self._counted:
-            box = self.store.ledger.boxes.get(content.box)
-            self._counted[content.box] = box is None or not self.store.limits.is_exempt(box.name)
+            self._counted[content.box] = True
+            if (box := self.store.ledger.boxes.get(content.box)) is not None:
+                tally = Tally(box.name, box.count, 0)
+                tell_guard(self.store.ledger, self.store.limits, {box.no: tally})
+                self._counted[content.box] = not tally.exempt
         return self._counted[content.box]
 
     def _freed(self) -> list[list[int]]:

@@ -14,7 +14,7 @@ The tables (every key but ``path`` may be left out)::
     [stores.mail.peers.server]    url | path | command, remote_store, direction, include, exclude,
                                   map, accept_approvals, timeout
     [stores.mail.hooks]           pre, post
-    [stores.mail.retention]       expunged, tombstones, history, history_changes
+    [stores.mail.retention]       expunged, tombstones, history, history_changes, copies
     [stores.mail.backup]          every, daily, weekly
     [stores.mail.notmuch]         config, new, dump, threshold, keep
 """
@@ -197,10 +197,11 @@ class RetentionSettings(Section):
         tombstones: Seconds for which, at least, it is remembered that it was expunged.
         history: Seconds for which runs and their changes are remembered.
         history_changes: At most so many changes are remembered.
+        copies: So many peers must have shown that they hold a content before it is freed.
     """
 
-    __slots__ = ("expunged", "history", "history_changes", "tombstones")
-    keys = ("expunged", "tombstones", "history", "history_changes")
+    __slots__ = ("copies", "expunged", "history", "history_changes", "tombstones")
+    keys = ("expunged", "tombstones", "history", "history_changes", "copies")
 
     def __init__(self, reader: Reader) -> None:
         self.sources = reader.sources
@@ -208,6 +209,7 @@ class RetentionSettings(Section):
         self.tombstones = reader.take("tombstones", check_duration, 400 * 86400)
         self.history = reader.take("history", check_duration, 400 * 86400)
         self.history_changes = reader.take("history_changes", check_count, 1_000_000)
+        self.copies = reader.take("copies", check_count, 0)
         reader.finish()
 
 
