@@ -269,7 +269,7 @@ def test_rows_hold_every_setting_as_it_is_written() -> None:
     assert rows["stores.mail.peers.disk.timeout"] == ("5m", "default")
     assert rows["stores.mail.retention.tombstones"] == ("800d", "config.toml")
     assert rows["stores.other.state"] == (None, "default")
-    assert len(rows) == 2 * (5 + 6 + 2 + 4 + 3 + 5) + 3 * 10
+    assert len(rows) == 2 * (5 + 6 + 2 + 5 + 3 + 5) + 3 * 10
 
 
 json_like = st.recursive(
