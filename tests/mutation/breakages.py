@@ -345,6 +345,8 @@ BREAKAGES = (
         "        return row is not None and row[0][:CHECK_BYTES] == check\n",
         "        return row is not None\n",
         "tests/unit/store/test_headers.py::test_contents_that_are_gone_and_numbers_that_mean_another_content",
+    ),
+    Breakage(
         "what was begun to be freed is not noted",
         "store/cleanup.py",
         "= packb([c.content_id for c in batch]), None",
