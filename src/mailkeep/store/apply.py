@@ -514,8 +514,28 @@ class Apply:
         ):
             fs.rename_noreplace(aside, name, trash, directory)
             raise _Waits("a message to be removed is another file by now; it was left")
+        if not (self.vault.mode == LINK and there is not None and there.st_ino == st.st_ino):
+            self._last_copy(content_id, name, aside, directory, trash)
         fs.unlink(aside, dir_fd=trash)
         record.sub, record.base, record.info, record.ino = NO_FILE, None, None, None
+
+    def _last_copy(self, content_id: bytes, name: bytes, aside: bytes, directory: int, trash: int) -> None:
+        """Where file and object share no bytes, see to it that the object is whole before the file goes.
+
+        A rotten object is made anew from the file. If neither is whole both stay: a verification names them.
+        """
+        if self.vault.is_whole(content_id):
+            return
+        fd = os.open(aside, fs.O_READ, dir_fd=trash)
+        try:
+            if hash_of(fd) != content_id:
+                fs.rename_noreplace(aside, name, trash, directory)
+                raise _Waits("a message to be removed is damaged, in the vault too; it was left")
+            os.lseek(fd, 0, os.SEEK_SET)
+            self.vault.adopt(content_id, fd, aside, trash, os.fstat(fd), kept=True)
+            self.vault.syncer.sync()
+        finally:
+            os.close(fd)
 
     def _aside(self, record: Record, box: Mailbox, content_id: bytes) -> tuple[int, bytes]:
         """(directory, name) under which a file is looked at before it is dropped.

@@ -10,6 +10,8 @@ What is held waits for a person; a clock that jumped stops both passes before an
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from msgpack import packb, unpackb
 
 from mailkeep.rules.expiry import awaited, clock_trouble
@@ -164,8 +166,17 @@ class Expire:
             return ""
         blob = self.store.index.meta.get(CLOCK)
         last, boot, at = unpackb(blob) if blob else (None, "", 0)
-        if last is None:  # any run tells the time
-            last = self.store.index.value("SELECT max(coalesce(ended, began)) FROM run")
+        if (
+            last is None
+        ):  # any run tells the time, but for those that went by a clock that had jumped before them
+            times = [
+                at for (at,) in self.store.index.execute("SELECT coalesce(ended, began) FROM run ORDER BY no")
+            ]
+            last = times[-1] if times else None
+            gaps = (clock_trouble(after, before) for before, after in pairwise(times) if after > before)
+            trouble = next((words for words in gaps if words), "")
+            if trouble:
+                return trouble
         boot_now, now = clock.running()
         running = now - at if boot and boot == boot_now else None
         return clock_trouble(clock.now(), last, running=running)

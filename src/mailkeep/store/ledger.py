@@ -153,6 +153,7 @@ class Ledger:
         self.whole: Mailbox | None = None
         self.book: Book | None = None
         self._annotated: bool | None = None
+        self._last_run: int | None = None
         self.forget()
         self._read()
         index.flushers.append(self)
@@ -628,7 +629,7 @@ class Ledger:
             return
         dead, me = self.register(False), self.index.me
         buried = memoised(lambda blob: encode({**decode(blob, True, 1), LIVE: dead}))
-        now, keeps = clock.now(), {no: self.retention(box) for no, box in self.boxes.items()}
+        now, keeps = self.moment(), {no: self.retention(box) for no, box in self.boxes.items()}
         rows = []
         for no, mailbox, copy, uid, flags, regs, content_id in records:
             box = self.boxes[mailbox]
@@ -725,8 +726,19 @@ class Ledger:
             self._annotated = any(box.annotations for box in self.rows())
         return self._annotated
 
+    def moment(self) -> int:
+        """From when a retention counts, in seconds: now, but not before the last run that is known.
+
+        A machine without a clock of its own may start in 1970: what is removed before it has the time would else be
+        free to go a minute later. By a clock that was ahead contents are kept longer; that loses nothing.
+        """
+        if self._last_run is None:
+            times = "SELECT coalesce(max(max(began, coalesce(ended, began))), 0) FROM run"
+            self._last_run = int(self.index.value(times))
+        return max(clock.now(), self._last_run)
+
     def _begin_retention(self, record: Record) -> None:
-        record.gone = clock.now()
+        record.gone = self.moment()
         record.keep = record.gone + self.retention(self.boxes[record.mailbox])
 
     def hold(self, record: Record, hold: int) -> None:

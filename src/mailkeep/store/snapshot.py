@@ -230,7 +230,7 @@ class Snapshot:
                 fs.fsync(fd)
             finally:
                 os.close(fd)
-            fs.rename_noreplace(new, copies.PLAN, self.fd, self.fd)
+            fs.rename(new, copies.PLAN, src_dir_fd=self.fd, dst_dir_fd=self.fd)
             fs.fsync(self.fd)
         except (apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as err:
             raise StorageError(
@@ -326,7 +326,7 @@ class Snapshot:
             self._syncer.sync()
             parent = os.open(os.path.dirname(self.target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                fs.rename_noreplace(self.partial, self.target, parent, parent)
+                _name(self.partial, self.target, parent)
                 fs.fsync(parent)
             finally:
                 os.close(parent)
@@ -413,10 +413,24 @@ class Snapshot:
                     if path != last:  # an expunged content has one file, however often it was expunged
                         sums.write(copies.sums_line(row.id, path))
                     last = path
+                if not self._syncer.whole:  # else their names would fill the memory
+                    self._syncer.sync()
                 if self.progress is not None:
                     self.progress("copied", made.messages + made.expunged, made.bytes)
         finally:
             place.close()
+
+
+def _name(partial: bytes, target: bytes, parent: int) -> None:
+    """Give a finished copy its name, which nothing has."""
+    try:
+        fs.rename_noreplace(partial, target, parent, parent)
+    except OSError as err:
+        # Where the file system has no such call (NFS), a directory is no file that could be linked instead. rename(2)
+        # puts one in the place of nothing, or of an empty directory that was made a moment ago.
+        if err.errno not in (errno.EPERM, errno.EINVAL, errno.ENOTSUP) or os.path.lexists(target):
+            raise
+        fs.rename(partial, target)
 
 
 def _shown(store: Store) -> list[Mailbox]:
