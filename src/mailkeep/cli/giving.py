@@ -46,7 +46,11 @@ def seconds_of(text: str, option: str) -> int:
     except ValueError as err:
         raise UsageError(f"{option}: {err}", untouched="anything") from err
     if moment.run is not None:
-        raise UsageError(f'{option}: "{printable(text)}" names a run; say a time', untouched="anything")
+        raise UsageError(
+            f'{option}: "{printable(text)}" names a run',
+            untouched="anything",
+            hint=f'say a time, such as {option} yesterday; what one run did, --run says, and "ls --at" shows',
+        )
     return moment.seconds(now)
 
 
@@ -340,7 +344,9 @@ def mailboxes_named(ledger: Ledger, names: list[str] | None) -> set[int] | None:
         try:
             name = str(MailboxName.parse(text))
         except BadMailboxName as err:
-            raise UsageError(err.what, untouched="anything") from err
+            raise UsageError(
+                err.what, untouched="anything", hint="write it as mailkeep ls does: Lists/python"
+            ) from err
         found = {no for no, box in ledger.boxes.items() if box.name == name}
         rows = ledger.execute("SELECT mailbox FROM box_change WHERE name = ?", (name,))
         found |= {no for (no,) in rows if no in ledger.boxes}

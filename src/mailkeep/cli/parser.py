@@ -59,7 +59,14 @@ def parser() -> Parser:
 
 def run(argv: Sequence[str]) -> int:
     """Parse and run one command."""
-    args = parser().parse_args(argv)
+    top = parser()
+    args, more = top.parse_known_args(argv)
+    if more:
+        # argparse gives words behind an option to no argument that had some before it.
+        rest = getattr(args, "rest", None)
+        if rest is None or any(word.startswith("-") for word in more):
+            top.error("unrecognized arguments: " + " ".join(more))
+        getattr(args, rest).extend(more)
     options = Options(args.verb)
     options.args = args
     options.quiet, options.verbose, options.json = args.quiet, args.verbose, args.json

@@ -30,9 +30,10 @@ def restore(options: Options) -> int:
     store = open_store(place, wait=options.wait, dry=options.dry, verb="restore")
     try:
         ledger = store.ledger
-        point, _ = point_of(ledger, args.at)  # before the scan: it may be a run of its own
-        chosen = _chosen(ledger, point, args.mailbox)
+        _chosen(ledger, point_of(ledger, args.at)[0], args.mailbox)  # what makes no sense ends here
         note_scan(store)
+        point, _ = point_of(ledger, args.at)  # by now, what was removed a moment ago is in a run of its own
+        chosen = _chosen(ledger, point, args.mailbox)
         Output(options).say(_as_of(point))
         flags = {row[0]: row[6] for no in chosen for row in past.messages_at(ledger, point, no) if not row[5]}
         found = list(expunged_of(ledger, sorted(flags)))

@@ -178,7 +178,9 @@ class GiveBack:
         try:
             name = str(MailboxName.parse(to))
         except BadMailboxName as err:
-            raise UsageError(err.what, untouched="anything") from err
+            raise UsageError(
+                err.what, untouched="anything", hint="write it as mailkeep ls does: Lists/python"
+            ) from err
         return self.ledger.named(name), name
 
     def _say(self, wanted: list[Lost], found: list[Lost], last: int, to: str | None) -> list[dict[str, Any]]:

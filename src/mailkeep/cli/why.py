@@ -36,9 +36,9 @@ def why(options: Options) -> int:
             raise NoInput(
                 f'no message is known by "{printable(" ".join(args.message))[:200]}"',
                 untouched="anything",
-                hint="give a Message-ID, the path of a file, the beginning of a content id (mailkeep show prints them) or a"
-                " query such as from:ada subject:boat; a message that is not known was never in this store, or it"
-                " is forgotten by now",
+                hint="give a Message-ID, the path of a file that is there, the beginning of a content id (mailkeep show -v"
+                " prints them) or a query such as from:ada subject:boat; a message that is not known was never in this"
+                " store, it is forgotten, or nobody asked for it before it was purged: then mailbox: and date: find it",
             )
         shown = contents[: args.last] if args.last else contents
         heads.fill(shown)
@@ -66,11 +66,8 @@ def resolve(heads: Heads, place: Place, words: list[str]) -> list[int]:
             found = _by_id(heads, low)
             if found:
                 return found
-        if "/" in word and not word.startswith("<"):
-            path = os.fsencode(os.path.abspath(os.path.expanduser(word)))
-            found = _by_path(heads, place, path)
-            if found or os.path.lexists(path):
-                return found
+        if word.startswith(("/", "./", "../", "~/")) or os.path.lexists(word):
+            return _by_path(heads, place, os.fsencode(os.path.abspath(os.path.expanduser(word))))
         if "@" in word and " " not in word and not _is_query(word):
             heads.cache.fill()
             return heads.cache.by_message_id(word)
@@ -105,7 +102,7 @@ def _by_id(heads: Heads, digits: str) -> list[int]:
 
 
 def _by_path(heads: Heads, place: Place, path: bytes) -> list[int]:
-    """By the name in the index, whether the file is there or not; else by what the file holds."""
+    """By the name that the index has; else by what the file holds."""
     directory, name = os.path.split(path)
     sub = os.path.basename(directory)
     ledger = heads.ledger

@@ -27,11 +27,7 @@ if TYPE_CHECKING:
     from mailkeep.store.ledger import Ledger
     from mailkeep.store.past import BoxEntry, Entry, Run
 
-HELD, PURGED, INBOX_STAYS = (
-    "its deletion is held: mailkeep reject or approve first",
-    "its content was purged",
-    "INBOX is always there",
-)
+HELD, PURGED = "its deletion is held: mailkeep reject or approve first", "its content was purged"
 INBOX = "INBOX"
 
 
@@ -117,10 +113,8 @@ def plan(
             BoxState(box.name, box.live),
             past.later_box_states(ledger, item.mailbox, end),
         )
-        if box_step.nothing:
+        if box_step.nothing or (box_step.live is False and box.name == INBOX):  # which is always there
             out.nothing += 1
-        elif box_step.live is False and box.name == INBOX:
-            out.box_conflicts.append(BoxChange(item, box_step, INBOX_STAYS))
         elif box_step.conflict and not force:
             out.box_conflicts.append(BoxChange(item, box_step, box_step.conflict))
         else:

@@ -25,6 +25,7 @@ def _query(p: Parser, what: str) -> None:
         "query", metavar="QUERY", nargs="*",
         help=f"{what}: from:ada subject:boat id:<x@y> mailbox:Lists/* flag:seen date:2026-11.. larger:1MB, or words",
     )  # fmt: skip
+    p.set_defaults(rest="query")
 
 
 def _last(p: Parser, default: int, what: str) -> None:
@@ -49,18 +50,22 @@ def _why(build: Builder) -> None:
         "where a message is, where it was, and who removed it",
         "Explain messages: in which mailboxes each is and was, since when, who removed it in which run (another program\n"
         "here, a peer, a command), until when its content is kept and by which rule, or that it was purged.\n"
-        "MESSAGE is a Message-ID, the path of a file (it may be gone), the beginning of a content id, or a query.\n"
+        "MESSAGE is a Message-ID, the path of a file, the beginning of a content id, or a query.\n"
         "Takes no lock and changes nothing; what happened since the last run is not known yet.",
         "mailkeep.cli.why:why",
         (
             ("mailkeep why '<1234@post.example>'", "by Message-ID"),
             ("mailkeep why from:ada subject:boat", "by a query"),
-            ("mailkeep why ~/Maildir/cur/1717400000.M1P9.mx:2,S", "by a file, be it there or not"),
+            (
+                "mailkeep why ~/Maildir/cur/1717400000.M1P9.mx:2,S",
+                "by a file of the Maildir, or a copy of it anywhere",
+            ),
             ("mailkeep why 3f9a2b71", "by the beginning of a content id"),
         ),
         (0, 64, 66, 74, 78),
     )
     p.add_argument("message", metavar="MESSAGE", nargs="+", help="which message, or a query")
+    p.set_defaults(rest="message")
     _last(p, 10, "explain so many")
 
 
