@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
@@ -99,6 +100,7 @@ def runs(side: Side) -> int:
         store.close()
 
 
+@pytest.mark.timeout(3600)
 @settings(max_examples=200 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 5, deadline=None)
 @given(st.lists(ACT, min_size=1, max_size=12), st.lists(ACT, min_size=1, max_size=10))
 def test_undo_gives_the_state_before_and_undoing_that_the_state_after(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailkeep.cli.grammar.core import TIME, duration, moment, natural
+from mailkeep.cli.grammar.core import TIME, count, duration, moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ def look(build: Builder) -> None:
         ),
         (0, 64, 66, 74, 78),
     )
-    p.add_argument(
-        "--last", metavar="COUNT", type=natural, default=20, help="how many runs (default: 20; 0: all)"
-    )
+    p.add_argument("--last", metavar="COUNT", type=count, default=20, help="how many runs (default: 20)")
     p.add_argument("--since", metavar="TIME", type=moment, help=f"only runs since then: {TIME}")
     p.add_argument("--peer", metavar="PEER", help="only runs with this peer")
     p = build.verb(
