@@ -157,7 +157,7 @@ complete -c mailkeep -n '_shtab_mailkeep_using log' -s q -l quiet -d 'say nothin
 complete -c mailkeep -n '_shtab_mailkeep_using log' -s v -l verbose -d 'say more'
 complete -c mailkeep -n '_shtab_mailkeep_using log' -l json -d 'print the result as one JSON object (docs/reference/json.md)'
 complete -c mailkeep -n '_shtab_mailkeep_using log' -l store -xka "(_mailkeep_stores)" -d 'which store of the configuration (default: the only one, or the default one)'
-complete -c mailkeep -n '_shtab_mailkeep_using log' -l last -x -d 'how many runs (default: 20; 0: all)'
+complete -c mailkeep -n '_shtab_mailkeep_using log' -l last -x -d 'how many runs (default: 20)'
 complete -c mailkeep -n '_shtab_mailkeep_using log' -l since -x -d 'only runs since then: "2026-11-20 14:00", yesterday, "2 days ago", 2026-11-20T14:00:00Z'
 complete -c mailkeep -n '_shtab_mailkeep_using log' -l peer -xka "(_mailkeep_peers)" -d 'only runs with this peer'
 complete -c mailkeep -n '_shtab_mailkeep_using; and test $_shtab_mailkeep_npos -eq 0' -a verify -d 'read everything back and compare'
