@@ -236,6 +236,38 @@ def test_only_a_list_and_only_since(machine: Machine) -> None:
     assert len(contents(root)) == 6
 
 
+def test_what_came_directly_and_through_a_list_are_two_messages(machine: Machine) -> None:
+    root = machine.home / "Maildir"
+    listed = mail(3, "List-Id: <list.example.org>\n")
+    (root / ".Lists.Debian/cur/1.l:2,S").write_bytes(listed)
+    crlf = mail(5).replace(b"\n", b"\r\n")
+    backup = backup_and_destroy(machine, ".Lists.Debian")
+    (backup / ".Work/cur/1.c:2,S").write_bytes(crlf)  # the same as one that is here, but for its line ends
+    assert counts(machine, backup) == {"here": 9, "missing": 5}
+    machine.ok("restore", "--from", backup, "--yes")
+    assert listed in contents(root / ".Lists.Debian")
+    assert mail(3) in contents(root)
+    assert crlf not in contents(root / ".Work")
+
+
+def test_a_copy_of_a_home_with_its_state_is_a_backup_and_not_a_store(machine: Machine) -> None:
+    """Nothing is locked, written or opened in it, though an index lies beside its Maildir."""
+    root = machine.home / "Maildir"
+    machine.ok("init", "--store", "mail", "--state", machine.home / ".mailkeep-Maildir", root)
+    copy = machine.home / "copy"
+    copy.mkdir()
+    for name in ("Maildir", ".mailkeep-Maildir"):
+        subprocess.run(["cp", "-a", machine.home / name, copy], check=True)
+    (copy / ".mailkeep-Maildir/lock").unlink()
+    for file in list((root / ".Work/cur").iterdir())[:1]:
+        file.unlink()
+    before = sorted((str(path), path.stat().st_mtime_ns) for path in copy.rglob("*"))
+    result = machine.run("missing", "--against", copy / "Maildir", "--json")
+    assert (result.code, result.json["source"]["kind"]) == (0, "maildir"), result
+    assert result.json["counts"]["deleted"] == 1
+    assert sorted((str(path), path.stat().st_mtime_ns) for path in copy.rglob("*")) == before
+
+
 # --- what knows Message-IDs only
 
 

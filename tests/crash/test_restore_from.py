@@ -208,6 +208,32 @@ def _partial(side: Side) -> set[bytes]:
     return out
 
 
+@pytest.mark.slow
+@pytest.mark.crash
+def test_cut_off_between_any_two_batches_copies_in_several_mailboxes_stay_together(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A content that is here in one mailbox is no longer missing from another: so both come in one transaction."""
+    monkeypatch.setattr(restore_module, "BATCH", 1)
+    real = Restore._take
+    for batches in range(1, 6):
+        side, count = world.again(), [0]
+
+        def take(self: Restore, groups: Any, count: list[int] = count, batches: int = batches) -> None:
+            if count[0] == batches:
+                raise Crash
+            count[0] += 1
+            real(self, groups)
+
+        monkeypatch.setattr(Restore, "_take", take)
+        with Steps().installed() as steps, pytest.raises(Crash):
+            bring(side, world.backup)
+        steps.stop()
+        monkeypatch.setattr(Restore, "_take", real)
+        assert bring(side, world.backup).restored > 0
+        world.check()
+
+
 def test_contents_are_durable_before_a_record_relies_on_them(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

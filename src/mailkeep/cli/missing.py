@@ -128,14 +128,24 @@ def _source(options: Options, place: Place, now: int) -> Source:
     if args.kind in (None, "store") and "/" not in name and not os.path.exists(name):
         configured = load_settings(places()).stores
         if name in configured:
-            found = _store_at(os.fsencode(configured[name].path), place, name)
+            found = _store_at(os.fsencode(configured[name].path), place, name, forced=True)
             if found is not None:
                 return found
-    return open_source(name, args.kind, now, args.recipients, lambda path: _store_at(path, place, name))
+    return open_source(
+        name,
+        args.kind,
+        now,
+        args.recipients,
+        lambda path: _store_at(path, place, name, forced=args.kind == "store"),
+    )
 
 
-def _store_at(path: bytes, ours: Place, name: str) -> Source | None:
-    """The store whose Maildir is there, opened for reading; None: there is none, or its state is not known here."""
+def _store_at(path: bytes, ours: Place, name: str, *, forced: bool) -> Source | None:
+    """The store whose Maildir is there, opened for reading; None: there is none, or its state is not known here.
+
+    A copy of a home directory has Maildir and state side by side, and is no store but a backup, that nobody may lock or
+    write to: so, unless a person says that it is one, only what is configured or was used here before counts.
+    """
     from mailkeep.store import marker
     from mailkeep.store.foreignstore import StoreSource
     from mailkeep.system import fs
@@ -149,12 +159,20 @@ def _store_at(path: bytes, ours: Place, name: str) -> Source | None:
     other = _by_path(os.fsdecode(path), load_settings(places()), places())
     if not os.path.exists(os.path.join(other.state, b"index.db")):
         return None
-    fd = fs.open_directory(path)
-    try:
-        if marker.read(fd, path) is None:
-            return None
-    finally:
-        os.close(fd)
+    beside = other.settings is None and os.path.dirname(other.state) == os.path.dirname(
+        os.path.realpath(path)
+    )
+    if beside and not forced:
+        return None
+    found = []
+    for root in (path, ours.root):
+        fd = fs.open_directory(root)
+        try:
+            found.append(marker.read(fd, root))
+        finally:
+            os.close(fd)
+    if found[0] is None or (found[1] is not None and found[0][0] == found[1][0]):
+        return None
     store = open_store(other, dry=True)
     try:
         return StoreSource(name, store)

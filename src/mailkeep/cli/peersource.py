@@ -18,6 +18,7 @@ from mailkeep.store.foreign import PEER, Item, Problems
 from mailkeep.store.gate import take_lock
 from mailkeep.wire.frames import Wire
 from mailkeep.wire.headers import NOTHING, Headers
+from mailkeep.wire.mbox import message_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,7 @@ class PeerSource:
     """What a peer told of. Message-IDs and contents are not in a session that transfers nothing."""
 
     kind, has_contents, in_order = PEER, True, False
+    key = staticmethod(message_key)
 
     def __init__(self, place: Place, name: str) -> None:
         self.name = name

@@ -43,7 +43,7 @@ class Item:
         date: Of delivery, in seconds; None: not known.
         size: Bytes; 0: not known.
         place: By which the source finds it again.
-        body: Of a content that may differ in its line ends only: `wire.mbox.body_key`; else None.
+        body: Its `key`, where the source has it at hand; else None.
     """
 
     __slots__ = ("body", "content", "date", "flags", "mailbox", "message_id", "place", "size")
@@ -94,6 +94,10 @@ class Source(Protocol):
     in_order: bool
     problems: Problems
 
+    @property
+    def key(self) -> Callable[[bytes], bytes]:
+        """What makes two messages of one Message-ID the same one, though their bytes differ: a hash of the rest."""
+
     def items(
         self, known: Callable[[bytes], bool], here: Callable[[bytes], bool], progress: Watch | None
     ) -> Iterator[Item | int]:
@@ -105,7 +109,7 @@ class Source(Protocol):
         """
 
     def look(self, place: bytes) -> tuple[Headers, Callable[[], bytes | None]]:
-        """The head of a message that `items` gave without a Message-ID, and a function for the key of its body."""
+        """The head of a message that `items` gave without a Message-ID, and a function for its key."""
 
     def contents(self, wanted: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes | int | None]:
         """For each (place, content id), in this order: the bytes, or a descriptor of a large file, which the caller closes.

@@ -117,6 +117,7 @@ class MboxSource:
     """The messages of an mbox, each as one of the variants that it may have been elsewhere."""
 
     kind, has_contents, in_order = MBOX, True, True
+    key = staticmethod(mbox.body_key)
 
     def __init__(self, name: str, stream: Stream, pieces: _Pieces) -> None:
         self.name, self.stream, self.pieces = name, stream, pieces
@@ -191,6 +192,7 @@ class IdSource:
     """
 
     has_contents, in_order = False, True
+    key = staticmethod(mbox.body_key)
 
     def __init__(
         self, name: str, kind: str, stream: Stream, pieces: _Pieces, now: int, recipients: Iterable[str]

@@ -23,7 +23,7 @@ from mailkeep.wire import dovecotkeywords, layoutdetect, mutf7
 from mailkeep.wire.headers import HEAD_BYTES, Headers, parse
 from mailkeep.wire.layouts import MAILDIR_PARTS, Unmappable
 from mailkeep.wire.maildirname import split
-from mailkeep.wire.mbox import MESSAGE_BYTES_MAX, body_key
+from mailkeep.wire.mbox import MESSAGE_BYTES_MAX, message_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,6 +50,7 @@ class MaildirSource:
     """
 
     kind, has_contents, in_order = MAILDIR, True, False
+    key = staticmethod(message_key)
 
     def __init__(self, name: str, path: bytes, hashes: HashCache | None = None) -> None:
         self.name, self.path, self.hashes = name, path, hashes
@@ -260,7 +261,7 @@ class MaildirSource:
             raise
 
     def look(self, place: bytes) -> tuple[Headers, Callable[[], bytes | None]]:
-        """The head of a file, and how to get the key of its body."""
+        """The head of a file, and how to get its key."""
         try:
             fd = self._file(place)
         except OSError:
@@ -278,7 +279,7 @@ class MaildirSource:
             except OSError:
                 return None
             try:
-                return body_key(fs.read_all(fd)) if os.fstat(fd).st_size <= MESSAGE_BYTES_MAX else None
+                return message_key(fs.read_all(fd)) if os.fstat(fd).st_size <= MESSAGE_BYTES_MAX else None
             except OSError:
                 return None
             finally:

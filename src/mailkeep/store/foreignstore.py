@@ -13,7 +13,7 @@ from mailkeep.store.foreign import STORE, WHOLE_BYTES, Item, Problems
 from mailkeep.store.maildir import SUBS
 from mailkeep.system import fs
 from mailkeep.wire.headers import HEAD_BYTES, Headers, parse
-from mailkeep.wire.mbox import MESSAGE_BYTES_MAX, body_key
+from mailkeep.wire.mbox import MESSAGE_BYTES_MAX, message_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +33,7 @@ class StoreSource:
     """
 
     kind, has_contents, in_order = STORE, True, False
+    key = staticmethod(message_key)
 
     def __init__(self, name: str, store: Store) -> None:
         self.name, self.store = name, store
@@ -75,7 +76,7 @@ class StoreSource:
             return os.open(record.base + (record.info or b""), fs.O_READ, dir_fd=at)
 
     def look(self, place: bytes) -> tuple[Headers, Callable[[], bytes | None]]:
-        """The head of a message, and how to get the key of its body."""
+        """The head of a message, and how to get its key."""
 
         def body() -> bytes | None:
             try:
@@ -83,7 +84,7 @@ class StoreSource:
             except OSError:
                 return None
             try:
-                return body_key(fs.read_all(fd)) if os.fstat(fd).st_size <= MESSAGE_BYTES_MAX else None
+                return message_key(fs.read_all(fd)) if os.fstat(fd).st_size <= MESSAGE_BYTES_MAX else None
             except OSError:
                 return None
             finally:

@@ -1,7 +1,7 @@
 """Which messages of a source are not here, and why: removed on purpose, held, never seen, or had by nobody.
 
-A message is here when any mailbox has its content. What a source has under other bytes (an mbox changes some) is the same
-message when Message-ID and body are the same. What is here is only counted; the rest is noted in a temporary database, so that
+A message is here when any mailbox has its content. What a source has under other bytes is the same message when it has the same
+Message-ID, and nothing else differs that counts (`Source.key`): an mbox changes line ends and header fields. What is here is only counted; the rest is noted in a temporary database, so that
 memory does not grow with the source.
 """
 
@@ -13,7 +13,7 @@ import apsw
 
 from mailkeep.domain.errors import DataError
 from mailkeep.store.foreign import Item
-from mailkeep.wire.mbox import MESSAGE_BYTES_MAX, body_key
+from mailkeep.wire.mbox import MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -304,7 +304,7 @@ class Comparison:
         return (SPARE if kept else otherwise), None
 
     def _body(self, content: int) -> bytes | None:
-        """The key of the body of a content of ours; None: the vault cannot give it, or it is too large."""
+        """The key of a content of ours; None: the vault cannot give it, or it is too large."""
         if content not in self._bodies:
             if len(self._bodies) >= _BODIES_MAX:
                 self._bodies.clear()
@@ -314,7 +314,7 @@ class Comparison:
             key = None
             if row is not None and row[2] and row[1] <= MESSAGE_BYTES_MAX:
                 try:
-                    key = body_key(self.store.vault.read(bytes(row[0])))
+                    key = self.source.key(self.store.vault.read(bytes(row[0])))
                 except (OSError, DataError):
                     key = None
             self._bodies[content] = key

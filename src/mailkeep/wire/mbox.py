@@ -159,6 +159,12 @@ def body_key(data: bytes) -> bytes:
     return sha256(body.rstrip(b"\r\n")).digest()
 
 
+def message_key(data: bytes) -> bytes:
+    """As `body_key`, of the header too: the same for messages that differ in nothing else but fields for flags and numbers."""
+    head = _ADDED.sub(b"", head_and_body(data)[0].replace(b"\r\n", b"\n"))
+    return sha256(head.rstrip(b"\n") + b"\n\n" + body_key(data)).digest()
+
+
 def flags_of(raw: bytes) -> frozenset[str]:
     """The flags that Status, X-Status, X-Keywords and X-Mozilla-Status say; none of them: an old message, unseen."""
     flags: set[str] = set()
