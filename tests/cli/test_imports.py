@@ -22,6 +22,7 @@ OURS_NEVER = {
     "mailkeep.cli.copies", "mailkeep.cli.notmuch", "mailkeep.store.chosen", "mailkeep.store.copyread", "mailkeep.store.snapshot",
     "mailkeep.store.takein", "mailkeep.system.notmuch", "mailkeep.wire.copies",
     "mailkeep.cli.backup", "mailkeep.cli.doctor", "mailkeep.cli.rebuild", "mailkeep.store.aside", "mailkeep.store.backup",
+    "mailkeep.cli.giving", "mailkeep.rules.inverse", "mailkeep.store.giveback", "mailkeep.store.past", "mailkeep.store.undo",
     "mailkeep.store.rebuild", "mailkeep.store.repair", "mailkeep.rules.rotation",
     "mailkeep.cli.check", "mailkeep.cli.hooks", "mailkeep.cli.look", "mailkeep.cli.parser", "mailkeep.cli.progress",
     "mailkeep.rules.digest", "mailkeep.store.apply", "mailkeep.store.holds", "mailkeep.store.merge", "mailkeep.store.news",
