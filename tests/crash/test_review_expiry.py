@@ -164,6 +164,26 @@ def test_a_message_that_is_damaged_in_both_places_stays(tmp_path: Path, elsewher
     ]
 
 
+@pytest.mark.parametrize(("rule", "stays"), [("30d", False), ("30d by=flag", True)])
+def test_what_was_moved_to_the_trash_yesterday(
+    tmp_path: Path, calendar: Calendar, rule: str, stays: bool
+) -> None:
+    """By delivery an old message is due wherever it is moved to; by=flag counts from when it came there."""
+    side = Side(tmp_path, "a")
+    side.mailbox(b".Trash")
+    old = side.deliver(b"", text("old"), "S")
+    os.utime(old, (1_000_000_000, 1_000_000_000))
+    side.create()
+    lay_down(side, "Trash", "expire", rule)
+    os.rename(old, side.path(b".Trash", b"cur", os.path.basename(old)))
+    side.scan()
+    side.scan()
+    calendar.go(1)
+    assert expire(side).expired == (not stays)
+    calendar.go(31)
+    assert expire(side).expired == stays
+
+
 def test_the_time_is_that_of_the_last_run_at_least(tmp_path: Path, calendar: Calendar) -> None:
     side = full(tmp_path, 2)
     calendar.go(-10)
