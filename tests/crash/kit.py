@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailkeep.rules.guard import Limits
-    from mailkeep.store.scan import Report
+    from mailkeep.store.findings import Report
 
 OLD = 1_700_000_000
 """When the messages of these tests were delivered: long ago, so that no file counts as young."""

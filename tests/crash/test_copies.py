@@ -795,7 +795,7 @@ def test_a_copy_of_links_keeps_no_deletion_from_being_believed(
     sync(side, peer)
     assert "message 1\n" in peer.texts()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mailkeep.store.scan.UNEXPLAINED_SECONDS", 0)
+        patch.setattr("mailkeep.store.removals.UNEXPLAINED_SECONDS", 0)
         settle(side, peer)
     assert "message 1\n" not in peer.texts()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crash.kit import Side
-from mailkeep.store import scan
+from mailkeep.store import reading, scan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,8 @@ def test_files_that_were_young_are_looked_at_once_more_and_not_for_ever(
     side = Side(tmp_path, "a")
     side.deliver(b"", b"just delivered", "S")
     side.create()
-    monkeypatch.setattr(scan, "YOUNG_NS", 0)
+    for module in (scan, reading):
+        monkeypatch.setattr(module, "YOUNG_NS", 0)
     for _ in range(3):
         side.scan()
     store = side.open()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from crash.kit import Side, settle, sync
-from mailkeep.store.scan import Scan
+from mailkeep.store.findings import Findings
 from mailkeep.wire.layouts import FS, Layout
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def test_one_whose_first_listing_was_disturbed(pair: tuple[Side, Side], monkeypa
     a.deliver(b".Before", b"in the mailbox", "S")
     a.deliver(b".Before", b"to be deleted", "S")
     with monkeypatch.context() as patch:
-        patch.setattr(Scan, "_is_recent", lambda self, *when: True)
+        patch.setattr(Findings, "is_recent", lambda self, *when: True)
         a.scan()
     delete(a)
     os.rename(a.path(b".Before"), a.path(b".After"))

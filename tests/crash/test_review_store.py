@@ -10,9 +10,10 @@ import pytest
 from crash.kit import Crash, Side, Steps, settle, sync
 from mailkeep.store import marker
 from mailkeep.store.apply import Apply
+from mailkeep.store.findings import Findings
 from mailkeep.store.holds import approve, holds
 from mailkeep.store.maildir import Maildir
-from mailkeep.store.scan import Scan
+from mailkeep.store.removals import Removals
 from mailkeep.store.store import Store
 from mailkeep.system import clock, fs
 from mailkeep.wire.layouts import FS, Layout
@@ -64,8 +65,8 @@ def test_distrust_ends_with_a_scan_that_was_sure_of_every_mailbox(
     os.unlink(path)
     restore_marker(a, old_marker)
     with monkeypatch.context() as m:  # a mail client keeps the mailbox busy
-        m.setattr(Scan, "_second_look", lambda self, gone: {})
-        m.setattr(Scan, "_is_recent", lambda self, *when: True)
+        m.setattr(Removals, "second_look", lambda self, gone: {})
+        m.setattr(Findings, "is_recent", lambda self, *when: True)
         a.scan()
     assert a.scan().expunged == 0
     assert a.texts() == ["another", "kept"]

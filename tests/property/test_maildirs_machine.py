@@ -32,8 +32,9 @@ from mailkeep.replicate.initiator import Initiator
 from mailkeep.replicate.responder import Responder
 from mailkeep.rules.guard import Limits
 from mailkeep.store import holds
+from mailkeep.store.findings import Report
 from mailkeep.store.ledger import digest_of
-from mailkeep.store.scan import WRITTEN_IN_PLACE, Report
+from mailkeep.store.scan import WRITTEN_IN_PLACE
 from mailkeep.store.store import Store
 from mailkeep.wire.layouts import FS, MAILDIRPP, Layout
 from mailkeep.wire.maildirname import flags_of, split
@@ -527,7 +528,8 @@ def scan(side: Side, limits: Limits = NEVER_HELD) -> Report:
 
 def test_an_old_file_rewritten_in_place_is_noticed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """No directory changes by that. Each scan checks a slice of all files, the first ones no less than the last."""
-    monkeypatch.setattr("mailkeep.store.scan.YOUNG_NS", 0)
+    for module in ("scan", "reading"):
+        monkeypatch.setattr(f"mailkeep.store.{module}.YOUNG_NS", 0)
     messages = [world.deliver(A, "INBOX") for _ in range(8)]
     world.settle()
     world.settle()

@@ -8,7 +8,7 @@ from mailkeep.domain.errors import EXIT_DONE, EXIT_HELD, EXIT_SKIPPED, worst_exi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mailkeep.store.scan import Report
+    from mailkeep.store.findings import Report
 
 _WORDS = (
     ("added", "{} new"),

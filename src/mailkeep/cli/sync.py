@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mailkeep.cli.progress import Progress
     from mailkeep.replicate.initiator import Initiator
     from mailkeep.replicate.view import View
-    from mailkeep.store.scan import Report
+    from mailkeep.store.findings import Report
     from mailkeep.store.store import Store
     from mailkeep.system.lock import Lock
     from mailkeep.wire.config import PeerSettings

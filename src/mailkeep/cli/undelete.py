@@ -35,9 +35,9 @@ from mailkeep.wire.units import format_count, format_size
 
 if TYPE_CHECKING:
     from mailkeep.cli.run import Place
+    from mailkeep.store.findings import Report
     from mailkeep.store.giveback import Lost
     from mailkeep.store.ledger import Ledger, Mailbox
-    from mailkeep.store.scan import Report
     from mailkeep.store.store import Store
     from mailkeep.wire.query import Query
 

@@ -16,7 +16,7 @@ from mailkeep.domain.flags import pack
 from mailkeep.domain.names import BadMailboxName, MailboxName
 from mailkeep.store.foreign import MAILDIR, TOO_LARGE, WHOLE_BYTES, Item, Problems, too_large
 from mailkeep.store.maildir import KEYWORDS, KEYWORDS_BYTES_MAX
-from mailkeep.store.scan import on_disk
+from mailkeep.store.shownflags import on_disk
 from mailkeep.system import clock, fs
 from mailkeep.system.parallel import Share, workers
 from mailkeep.wire import dovecotkeywords, layoutdetect, mutf7

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mailkeep.domain.progress import Watch
     from mailkeep.rules.guard import Limits
     from mailkeep.store.backup import Backup
-    from mailkeep.store.scan import Report
+    from mailkeep.store.findings import Report
     from mailkeep.wire.layouts import Layout
 
 BATCH = 5000

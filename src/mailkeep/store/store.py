@@ -20,7 +20,7 @@ from mailkeep.store.gate import INDEX, LOCK, take_lock
 from mailkeep.store.index import Index
 from mailkeep.store.ledger import Ledger
 from mailkeep.store.maildir import Maildir
-from mailkeep.store.scan import Report, Scan
+from mailkeep.store.scan import Scan
 from mailkeep.store.vault import COPY, Vault
 from mailkeep.system import clock, fs
 from mailkeep.system.lock import Lock
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from mailkeep.domain.progress import Watch
     from mailkeep.store.apply import Applied
+    from mailkeep.store.findings import Report
 
 
 INDEX_OLD, MAILDIR_OLD = "the index came from a backup", "the Maildir came from a backup"
