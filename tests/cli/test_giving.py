@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import mailbox as standard
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,27 @@ def test_mail_that_is_hostile_is_shown_harmlessly(tmp_path: Path) -> None:
     for text in said:
         assert all(char == "\n" or char.isprintable() for char in text), ascii(text)
     assert sorted(contents(machine.home / "Maildir")) == sorted(evil)
+
+
+def test_what_is_to_be_typed_can_be_typed(tmp_path: Path) -> None:
+    """A Message-ID is its sender's choice; the command that is shown for it runs nothing else."""
+    machine = Machine(tmp_path / "home")
+    evil = "$(touch${IFS}owned);`touch${IFS}owned`&'touch'@x"
+    mailbox(machine.home / "Maildir", mail(0, ident=evil))
+    machine.ok("init", "--store", "mail", machine.home / "Maildir")
+    files(machine.home / "Maildir")[0].unlink()
+    machine.ok("undelete", "id:nothing@x")
+    (line,) = [
+        line for line in machine.ok("why", "mailbox:INBOX").out.splitlines() if "brings it back" in line
+    ]
+    typed = (
+        line.strip().removesuffix(" brings it back").replace("mailkeep", f"{sys.executable} -m mailkeep", 1)
+    )
+    subprocess.run(
+        ["/bin/sh", "-c", typed], env=machine.environment(), cwd=machine.home, check=True, timeout=60
+    )
+    assert not (machine.home / "owned").exists()
+    assert len(contents(machine.home / "Maildir")) == 1
 
 
 def test_log_since_and_show_filtered(here: Machine) -> None:

@@ -296,10 +296,14 @@ def _say_place(output: Output, place: dict[str, Any], table: dict[str, Any]) -> 
         elif place["keep_until"]:
             output.say(f"    its content is kept until {_local(place['keep_until'])}: {place['rule']}")
             if not table["lives"]:
-                output.say(
-                    f"    mailkeep undelete id:{table['message_id']} brings it back"
+                # A Message-ID is its sender's choice: what is to be typed is quoted for the shell.
+                word = (
+                    f"id:{table['message_id']}"
                     if table["message_id"]
-                    else ""
+                    else f"--mailbox {quoted(place['mailbox'])}"
+                )
+                output.say(
+                    f"    mailkeep undelete {quoted(word) if table['message_id'] else word} brings it back"
                 )
         else:
             output.say("    its content may be purged at any time: its retention is over")

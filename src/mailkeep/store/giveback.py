@@ -91,9 +91,13 @@ def expunged(ledger: Ledger, since: int | None = None, until: int | None = None)
 
 def expunged_of(ledger: Ledger, records: Iterable[int]) -> Iterator[Lost]:
     """Those of some records that are tombstones which nobody holds."""
-    for no in records:
-        row = ledger.execute(f"SELECT {_COLUMNS}{_FROM} AND r.no = ?", (no,)).fetchone()
-        if row is not None:
+    numbers = list(records)
+    for at in range(0, len(numbers), BATCH):
+        page = f"[{','.join(map(str, numbers[at : at + BATCH]))}]"
+        rows = ledger.execute(
+            f"SELECT {_COLUMNS}{_FROM} AND r.no IN (SELECT value FROM json_each(?)) ORDER BY r.no", (page,)
+        )
+        for row in list(rows):
             yield Lost(row)
 
 
@@ -120,11 +124,9 @@ def choose(
     for lost in found:
         groups.setdefault(lost.content, []).append(lost)
     names = {no: box.name for no, box in ledger.boxes.items()}
+    lives = _living(ledger, list(groups))
     for content, group in groups.items():
-        living = [
-            no
-            for (no,) in ledger.execute("SELECT mailbox FROM record WHERE content = ? AND live", (content,))
-        ]
+        living = lives.get(content, [])
         group.sort(key=lambda lost: (limits.is_exempt(names[lost.mailbox]), -lost.gone, -lost.record))
         taken: set[int] = set()
         for lost in group:
@@ -139,6 +141,19 @@ def choose(
                 lost.why = OTHER_PLACE
             else:
                 taken.add(home)
+
+
+def _living(ledger: Ledger, contents: list[int]) -> dict[int, list[int]]:
+    """The mailboxes in which contents live."""
+    out: dict[int, list[int]] = {}
+    for at in range(0, len(contents), BATCH):
+        page = f"[{','.join(map(str, contents[at : at + BATCH]))}]"
+        for content, mailbox in ledger.execute(
+            "SELECT content, mailbox FROM record WHERE live AND content IN (SELECT value FROM json_each(?))",
+            (page,),
+        ):
+            out.setdefault(content, []).append(mailbox)
+    return out
 
 
 def _home(ledger: Ledger, mailbox: int) -> Mailbox:
