@@ -387,6 +387,18 @@ def test_a_peer_is_asked_in_a_session_that_changes_nothing(machine: Machine) -> 
     assert "mailkeep sync far" in result.err
 
 
+def test_a_store_whose_marker_cannot_be_read_is_a_maildir(machine: Machine) -> None:
+    machine.ok("init", "--store", "mail", machine.home / "Maildir")
+    other = mailbox(machine.home / "Other", mail(1), mail(70))
+    machine.ok("init", "--store", "other", other)
+    (other / "..mailkeep").write_text("nonsense")
+    assert counts(machine, other, "--store", "mail") == {"here": 1, "missing": 1}
+    shutil.rmtree(machine.home / "Maildir")
+    result = machine.run("missing", "--against", other, "--store", "mail")
+    assert result.code == 66
+    assert "Traceback" not in result.err
+
+
 # --- what is wrong with X
 
 

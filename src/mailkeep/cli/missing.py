@@ -13,6 +13,7 @@ from mailkeep.domain.errors import (
     EXIT_FAULTS,
     EXIT_HELD,
     EXIT_SKIPPED,
+    DataError,
     NoInput,
     UsageError,
     printable,
@@ -146,9 +147,7 @@ def _store_at(path: bytes, ours: Place, name: str, *, forced: bool) -> Source | 
     A copy of a home directory has Maildir and state side by side, and is no store but a backup, that nobody may lock or
     write to: so, unless a person says that it is one, only what is configured or was used here before counts.
     """
-    from mailkeep.store import marker
     from mailkeep.store.foreignstore import StoreSource
-    from mailkeep.system import fs
 
     if os.path.realpath(path) == os.path.realpath(ours.root):
         raise UsageError(
@@ -164,13 +163,7 @@ def _store_at(path: bytes, ours: Place, name: str, *, forced: bool) -> Source | 
     )
     if beside and not forced:
         return None
-    found = []
-    for root in (path, ours.root):
-        fd = fs.open_directory(root)
-        try:
-            found.append(marker.read(fd, root))
-        finally:
-            os.close(fd)
+    found = [_marked(path), _marked(ours.root)]
     if found[0] is None or (found[1] is not None and found[0][0] == found[1][0]):
         return None
     store = open_store(other, dry=True)
@@ -179,6 +172,23 @@ def _store_at(path: bytes, ours: Place, name: str, *, forced: bool) -> Source | 
     except BaseException:
         store.close()
         raise
+
+
+def _marked(root: bytes) -> tuple[bytes, int] | None:
+    """What the marker of a Maildir says; None: it has none that can be read."""
+    from mailkeep.store import marker
+    from mailkeep.system import fs
+
+    try:
+        fd = fs.open_directory(root)
+    except OSError:
+        return None
+    try:
+        return marker.read(fd, root)
+    except (DataError, OSError):
+        return None
+    finally:
+        os.close(fd)
 
 
 def _remember(source: Source, store: Store, now: int) -> None:
