@@ -210,7 +210,7 @@ def test_status_json(pair: Machine) -> None:
     assert [store["store"] for store in whole["stores"]] == ["mail", "other"]
     store = whole["stores"][0]
     assert set(store) == {
-        "busy", "distrust", "error", "exit", "holds", "layout", "mailboxes", "mailboxes_waiting", "messages", "messages_waiting",
+        "annotations_pending", "busy", "distrust", "error", "exit", "holds", "layout", "mailboxes", "mailboxes_waiting", "messages", "messages_waiting",
         "path", "peers", "replica", "runs", "state", "store", "vault",
     }  # fmt: skip
     assert (store["messages"], store["mailboxes"], store["vault"], store["error"]) == (3, 1, "link", None)
