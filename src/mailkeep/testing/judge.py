@@ -50,6 +50,10 @@ class Vault:
         """Ids that the index relies on. The store is at rest."""
         return self._ids("SELECT id FROM content WHERE kept")
 
+    def known(self) -> set[bytes]:
+        """Those of them that some message has, or had: what none has goes a clean-up later. The store is at rest."""
+        return self._ids("SELECT DISTINCT c.id FROM record r JOIN content c ON c.no = r.content WHERE c.kept")
+
     def needed(self) -> set[bytes]:
         """Ids of what is live, or held. The store is at rest."""
         return self._ids(
@@ -125,7 +129,7 @@ def overdue(vaults: tuple[Vault, Vault]) -> list[str]:
     """After a clean-up of stores whose retention is nothing: no content is kept that no message needs."""
     out = []
     for side, vault in enumerate(vaults):
-        spare = vault.kept() - vault.needed()
+        spare = vault.known() - vault.needed()
         if spare:
             out.append(
                 f"not freed: side {side} keeps what nobody needs: {_named(sorted(c.hex() for c in spare))}"

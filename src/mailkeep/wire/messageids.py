@@ -29,14 +29,11 @@ def plain(line: str) -> str | None:
             break
     if text[:1] == "<":
         inside, closed, rest = text[1:].partition(">")
-        return (
-            message_key(inside)
-            if closed and inside and not rest.strip(" \t,;") and " " not in inside
-            else None
-        )
+        whole = closed and not rest.strip(" \t,;") and " " not in inside
+        return (message_key(inside) or None) if whole else None
     text = text.strip('"')
     found = _BARE.match(text)
-    return message_key(found[1]) if found else None
+    return (message_key(found[1]) or None) if found else None
 
 
 def notmuch(line: str) -> tuple[str, list[str]] | None:

@@ -12,7 +12,7 @@ from mailkeep.wire.messageids import notmuch, plain
     [
         ("<a@b>", "a@b"), ("a@b", "a@b"), ("  <a@b> ,", "a@b"), ("id:a@b", "a@b"), ("Message-ID: <a@b>", "a@b"), ("MESSAGE-id:a@b", "a@b"),
         ('"a@b"', "a@b"), ("<no-at-sign>", "no-at-sign"), ("", None), ("# comment", None), ("two words@x", None), ("plain", None),
-        ("<a b@c>", None), ("<a@b> more", None), ("<>", None),
+        ("<a b@c>", None), ("<a@b> more", None), ("<>", None), ("<\x1c>", None), ("< >", None),
     ],
 )  # fmt: skip
 def test_lists(line: str, found: str | None) -> None:
