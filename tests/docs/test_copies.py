@@ -133,3 +133,21 @@ def test_a_dry_run_takes_nothing_in(machine: Machine) -> None:
     assert [one for one in seen() if "lock" not in one[0]] == [one for one in before if "lock" not in one[0]]
     value = json.loads(machine.mailkeep("import", "--json", "--store", "other", copy).stdout)
     assert (value["added"], value["mailboxes"]) == (41, 3)
+
+
+def test_an_import_is_a_run_of_its_own_that_can_be_undone(machine: Machine) -> None:
+    """What the scan before it found is not undone with it."""
+    copy = machine.home / "copy"
+    machine.mailkeep("export", "Work", copy)
+    before = contents(machine.mail)
+    other = Machine(machine.home / "other")
+    make_mailbox(other.mail, "")
+    other.mailkeep("init", "--store", "mail", other.mail)
+    deliver(other.mail, "", message(500), 500)
+    other.mailkeep("import", copy)
+    assert len(contents(other.mail)) == 28
+    runs = json.loads(other.mailkeep("log", "--json").stdout)["runs"]
+    assert [run["verb"] for run in runs[:2]] == ["import", "scan"]
+    other.mailkeep("undo", str(runs[0]["run"]))
+    assert len(contents(other.mail)) == 1
+    assert contents(machine.mail) == before

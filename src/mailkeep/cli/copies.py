@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mailkeep.cli.look import when
 from mailkeep.cli.run import Options, Output, find, open_store
+from mailkeep.cli.undelete import note_scan
 from mailkeep.domain.errors import (
     EXIT_DONE,
     EXIT_FAULTS,
@@ -55,16 +56,18 @@ def _make(options: Options, wanted: Wanted) -> int:
         work.progress = shown = store.progress = output.progress()
         try:
             if not again:
-                report = store.scan()
-                problems += report.problems
+                problems += note_scan(store).problems
                 work.plan(store, _chosen(store, wanted))
-                store.end_run(wanted.kind, None, EXIT_DONE, {})
             source = Source(store)
         finally:
             store.close()
         made = work.run(source, link=options.args.link)
         if shown is not None:
             shown.end()
+    if store.noted:  # by the scan
+        from mailkeep.cli.backup import after_run
+
+        after_run(place, output)
     status = _say_made(made, target, problems, output, again=again)
     output.result(
         {
@@ -148,8 +151,7 @@ def take_in(options: Options) -> int:
         store = open_store(place, wait=options.wait, dry=options.dry, verb="import")
         store.progress = shown = output.progress()
         try:
-            report = store.scan()
-            problems += report.problems
+            problems += note_scan(store).problems
             work = TakeIn(store, copy, removed=args.deleted_too, expunged=args.expunged)
             taken = work.run()
             if not options.dry:
