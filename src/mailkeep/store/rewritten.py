@@ -28,7 +28,8 @@ class Rewritten(Reaper):
 
     verb = "were rewritten"
 
-    def _judge(self, lost: set[int]) -> dict[int, str]:
+    def judge(self, lost: set[int]) -> dict[int, str]:
+        """In which mailboxes what was said before is held, with the reason."""
         count: dict[int, int] = {}
         for record in self.records:
             if record.content in lost:
