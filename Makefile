@@ -70,6 +70,7 @@ bench: install ## Speed, beside Debian's other synchronisers; prints ratios
 	@tools/setup packages $(TEST_PACKAGES) $(BENCH_PACKAGES)
 	@$(PY) tests/bench/run.py $(ARGS)
 	@$(PY) tests/bench/finding.py
+	@$(PY) tests/bench/keeping.py
 
 demo: .venv/.run ## The main job on real mail, from nothing, with what to type for your own
 	@if [ -e demo/demo.py ]; then exec .venv/bin/python demo/demo.py $(ARGS); else exec bash demo/demo.sh $(ARGS); fi
