@@ -208,6 +208,7 @@ def test_what_an_undisturbed_run_does(end: End) -> None:
 
 
 @pytest.mark.crash
+@pytest.mark.timeout(3600)
 def test_a_crash_at_any_step_costs_a_repeat_and_nothing_else(tmp_path: Path, end: End, every: bool) -> None:
     assert end.steps > 40
     for step in range(end.steps) if every else range(3, end.steps, end.steps // 4):
@@ -219,6 +220,7 @@ def test_a_crash_at_any_step_costs_a_repeat_and_nothing_else(tmp_path: Path, end
 
 
 @pytest.mark.crash
+@pytest.mark.timeout(3600)
 def test_an_error_at_any_step_is_explained_and_the_next_run_completes(
     tmp_path: Path, end: End, every: bool
 ) -> None:
@@ -235,6 +237,7 @@ def test_an_error_at_any_step_is_explained_and_the_next_run_completes(
 
 
 @pytest.mark.crash
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("view", [SYNCED, NO_BYTES, SOME])
 def test_a_power_cut_at_any_step_costs_a_repeat_and_nothing_else(
     tmp_path: Path, end: End, view: str, every: bool
