@@ -142,15 +142,17 @@ class Restore:
     def _run(self) -> None:
         groups = self._groups()
         pending: list[list[Found]] = []
+        messages = 0
         progress = self.comparison.progress
         if progress is not None:
             progress.expect("brought back", self.plan.count + self.plan.contents, self.plan.size)
         for group in groups:
             pending.append(group)
             self._bytes += group[0].item.size
-            if sum(map(len, pending)) >= BATCH or self._bytes >= BATCH_BYTES:
+            messages += len(group)
+            if messages >= BATCH or self._bytes >= BATCH_BYTES:
                 self._take(pending)
-                pending = []
+                pending, messages = [], 0
                 if progress is not None:
                     progress("brought back", self.restored + self.contents + self.failed)
         self._take(pending)
