@@ -71,6 +71,8 @@ bench: install ## Speed, beside Debian's other synchronisers; prints ratios
 	@$(PY) tests/bench/run.py $(ARGS)
 	@$(PY) tests/bench/finding.py
 	@$(PY) tests/bench/keeping.py
+	@$(PY) tests/bench/giving.py
+	@$(PY) tests/bench/copies.py
 
 demo: .venv/.run ## The main job on real mail, from nothing, with what to type for your own
 	@if [ -e demo/demo.py ]; then exec .venv/bin/python demo/demo.py $(ARGS); else exec bash demo/demo.sh $(ARGS); fi
