@@ -159,7 +159,7 @@ def states(initiates: bool) -> dict[str, Callable[[Liar], None]]:
 
 
 ALLOWED = {
-    (False, "at first"): {"HELLO"}, (False, "news"): {"BOX", "RECORDS", "COMPARE", "END_NEWS", "WANT", "CLAIM"},
+    (False, "at first"): {"HELLO", "PROVE"}, (False, "news"): {"BOX", "RECORDS", "COMPARE", "END_NEWS", "WANT", "CLAIM"},
     (False, "contents"): {"WANT", "CONTENT", "BIG", "PIECE", "LACK", "BOX", "RECORDS", "DIGESTS", "COMMIT", "CLAIM"},
     (False, "committed"): {"WANT", "CONTENT", "BIG", "PIECE", "LACK", "BOX", "RECORDS", "DIGESTS", "COMMIT", "CLAIM"},
     (True, "at first"): {"HELLO"}, (True, "news"): {"DIGESTS", "BOX", "RECORDS", "END_NEWS"},
