@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mailkeep.domain.progress import Watch
     from mailkeep.store.ledger import Ledger, Mailbox, Record
     from mailkeep.store.maildir import Maildir
-    from mailkeep.store.vault import COPY, Vault
+    from mailkeep.store.vault import Vault
 
 BATCH = 2000
 """Files changed between two syncs; the crash test replays at most so many."""

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Protocol
 from mailkeep.domain.errors import DataError, NoInput, UsageError, printable
 from mailkeep.domain.record import SIZE_MAX
 from mailkeep.system import fs
+from mailkeep.wire.headers import HEAD_BYTES, Headers, parse
+from mailkeep.wire.mbox import MESSAGE_BYTES_MAX, message_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from mailkeep.domain.progress import Watch
-    from mailkeep.wire.headers import Headers
 
 MAILDIR, MBOX, IDS, LOG, NOTMUCH, STORE, PEER = "maildir", "mbox", "ids", "log", "notmuch", "store", "peer"
 WHOLE_BYTES = 1 << 20
 """A larger content is passed on piece by piece."""
 PROBLEMS_MAX = 1000
-HEAD_BYTES = 1 << 16
+KIND_BYTES = 1 << 16
 """By which a file's kind is found out."""
 WINDOW_LOG_MAX = 27
 """128 MiB: what zstd itself takes without being asked to take more (--long)."""
@@ -300,3 +301,34 @@ def pieces_or_error(seekable: bool, name: str) -> None:
 def too_large(size: int) -> bool:
     """Whether no store takes a message of this size."""
     return size >= SIZE_MAX
+
+
+def head_and_key(opened: Callable[[], int]) -> tuple[Headers, Callable[[], bytes | None]]:
+    """What the head of a message says, and how to get the key of all of it; what cannot be read says nothing.
+
+    Args:
+        opened: Opens it to be read.
+    """
+
+    def key() -> bytes | None:
+        try:
+            fd = opened()
+        except OSError:
+            return None
+        try:
+            return message_key(fs.read_all(fd)) if os.fstat(fd).st_size <= MESSAGE_BYTES_MAX else None
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
+    try:
+        fd = opened()
+    except OSError:
+        return parse(b""), key
+    try:
+        return parse(os.read(fd, HEAD_BYTES)), key
+    except OSError:
+        return parse(b""), key
+    finally:
+        os.close(fd)

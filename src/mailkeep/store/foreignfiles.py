@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from mailkeep.domain.errors import DataError, printable
 from mailkeep.domain.flags import pack
 from mailkeep.store.foreign import (
-    HEAD_BYTES,
     IDS,
+    KIND_BYTES,
     LOG,
     MBOX,
     NOTMUCH,
@@ -45,7 +45,7 @@ def open_file(name: str, path: bytes, kind: str | None, now: int, recipients: It
     try:
         pieces = stream.chunks()
         first = bytearray()
-        while len(first) < HEAD_BYTES and (piece := next(pieces, b"")):
+        while len(first) < KIND_BYTES and (piece := next(pieces, b"")):
             first += piece
         head = bytes(first)
         if kind is None:

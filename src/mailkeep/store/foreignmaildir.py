@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 from mailkeep.domain.errors import DataError, printable
 from mailkeep.domain.flags import pack
 from mailkeep.domain.names import BadMailboxName, MailboxName
-from mailkeep.store.foreign import MAILDIR, TOO_LARGE, WHOLE_BYTES, Item, Problems, too_large
+from mailkeep.store.foreign import MAILDIR, TOO_LARGE, WHOLE_BYTES, Item, Problems, head_and_key, too_large
 from mailkeep.store.maildir import KEYWORDS, KEYWORDS_BYTES_MAX
 from mailkeep.store.shownflags import on_disk
 from mailkeep.system import clock, fs
 from mailkeep.system.parallel import Share, workers
 from mailkeep.wire import dovecotkeywords, layoutdetect, mutf7
-from mailkeep.wire.headers import HEAD_BYTES, Headers, parse
+from mailkeep.wire.headers import Headers
 from mailkeep.wire.layouts import MAILDIR_PARTS, Unmappable
 from mailkeep.wire.maildirname import split
-from mailkeep.wire.mbox import MESSAGE_BYTES_MAX, message_key
+from mailkeep.wire.mbox import message_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -262,30 +262,7 @@ class MaildirSource:
 
     def look(self, place: bytes) -> tuple[Headers, Callable[[], bytes | None]]:
         """The head of a file, and how to get its key."""
-        try:
-            fd = self._file(place)
-        except OSError:
-            return parse(b""), lambda: None
-        try:
-            head = parse(os.read(fd, HEAD_BYTES))
-        except OSError:
-            head = parse(b"")
-        finally:
-            os.close(fd)
-
-        def body() -> bytes | None:
-            try:
-                fd = self._file(place)
-            except OSError:
-                return None
-            try:
-                return message_key(fs.read_all(fd)) if os.fstat(fd).st_size <= MESSAGE_BYTES_MAX else None
-            except OSError:
-                return None
-            finally:
-                os.close(fd)
-
-        return head, body
+        return head_and_key(lambda: self._file(place))
 
     def contents(self, wanted: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes | int | None]:
         """The bytes of files, as they are now."""

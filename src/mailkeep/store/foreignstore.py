@@ -9,11 +9,11 @@ import os
 from typing import TYPE_CHECKING
 
 from mailkeep.domain.errors import printable
-from mailkeep.store.foreign import STORE, WHOLE_BYTES, Item, Problems
+from mailkeep.store.foreign import STORE, WHOLE_BYTES, Item, Problems, head_and_key
 from mailkeep.store.maildir import SUBS
 from mailkeep.system import fs
-from mailkeep.wire.headers import HEAD_BYTES, Headers, parse
-from mailkeep.wire.mbox import MESSAGE_BYTES_MAX, message_key
+from mailkeep.wire.headers import Headers
+from mailkeep.wire.mbox import message_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -77,29 +77,7 @@ class StoreSource:
 
     def look(self, place: bytes) -> tuple[Headers, Callable[[], bytes | None]]:
         """The head of a message, and how to get its key."""
-
-        def body() -> bytes | None:
-            try:
-                fd = self._open(place)
-            except OSError:
-                return None
-            try:
-                return message_key(fs.read_all(fd)) if os.fstat(fd).st_size <= MESSAGE_BYTES_MAX else None
-            except OSError:
-                return None
-            finally:
-                os.close(fd)
-
-        try:
-            fd = self._open(place)
-        except OSError:
-            return parse(b""), body
-        try:
-            return parse(os.read(fd, HEAD_BYTES)), body
-        except OSError:
-            return parse(b""), body
-        finally:
-            os.close(fd)
+        return head_and_key(lambda: self._open(place))
 
     def contents(self, wanted: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes | int | None]:
         """The bytes of messages."""

@@ -765,7 +765,7 @@ class Ledger:
         """Put a held message back everywhere: a new live write, under a new UID."""
         if (
             record.live
-        ):  # found missing here, or due to expire, and never written as a tombstone: its file is to be there
+        ):  # missing here, or due to expire, and never written as a tombstone: its file is to be there
             record.hold, record.todo = None, 1
             self.set_file(record)
             return
