@@ -150,8 +150,8 @@ class CleanUp:
 
     def _legal(self, rows: Iterable[tuple[Any, ...]]) -> set[int]:
         by_box: dict[int, list[int]] = {}
-        for no, mailbox, *_ in rows:
-            if self.policy.legal(self.ledger.boxes[mailbox]):
+        if self.policy.any_legal():
+            for no, mailbox, *_ in rows:
                 by_box.setdefault(mailbox, []).append(no)
         out: set[int] = set()
         for mailbox, records in by_box.items():
@@ -173,11 +173,9 @@ class CleanUp:
     ) -> None:
         """Decide on tombstones of contents that were not looked at before."""
         nobodys: list[tuple[int, Free]] = []
-        for no, mailbox, content, gone, keep, waits, content_id, size, kept, records in candidates:
-            claims = (
-                [Claim(False, False, bool(waits), keep, False)] if records == 1 else self._claims(content)
-            )
-            why = needed(claims, self.now)
+        alone = [needed([Claim(False, False, waits, None, False)], self.now) for waits in (False, True)]
+        for no, mailbox, content, gone, _, waits, content_id, size, kept, records in candidates:
+            why = alone[bool(waits)] if records == 1 else needed(self._claims(content), self.now)
             if not kept and why not in (expiry.WAITS, expiry.LEGAL):
                 out.done.append(no)  # it never came, or went with another record
             elif why is None:
@@ -188,7 +186,10 @@ class CleanUp:
                 self._stays(out, why)
                 if why != expiry.WAITS:
                     out.later.append((self.now + expiry.DAY_SECONDS, no))
-        counts = shown([one.no for _, one in nobodys]) if copies and shown is not None and nobodys else {}
+        if not copies:
+            out.free += [one for _, one in nobodys]
+            return
+        counts = shown([one.no for _, one in nobodys]) if shown is not None and nobodys else {}
         for no, one in nobodys:
             why = needed((), self.now, copies, counts.get(one.no, 0))
             if why is None:

@@ -33,16 +33,16 @@ class Due:
 
     Attributes:
         no: Its record's number.
-        box: Its mailbox's number.
+        box, content: The numbers of its mailbox and of its content.
         why: mailkeep.rules.expiry.AGE, COUNT or SIZE.
         size: Bytes.
         at: What its age counts from, seconds since 1970.
     """
 
-    __slots__ = ("at", "box", "no", "size", "why")
+    __slots__ = ("at", "box", "content", "no", "size", "why")
 
-    def __init__(self, no: int, box: int, why: str, size: int, at: int) -> None:
-        self.no, self.box, self.why, self.size, self.at = no, box, why, size, at
+    def __init__(self, no: int, box: int, content: int, why: str, size: int, at: int) -> None:
+        self.no, self.box, self.content, self.why, self.size, self.at = no, box, content, why, size, at
 
 
 class Finder:
@@ -65,7 +65,8 @@ class Finder:
         """What is due in a mailbox, oldest first. Held messages are none: they wait for an answer already."""
         if any(hold.query == "" for hold in self.policy.legal(box)):
             return []
-        messages = {m.no: m for m in self._messages(box, rule)}
+        rows = self._rows(box, rule)
+        messages = {m.no: m for m in self._messages(rule, rows)}
         found = [(m, why) for m, why in due(rule, messages.values(), self.now)]
         if self.policy.legal(box) and found:  # of these only it is asked what their text says
             covered = self.policy.covered(box, [m.no for m, _ in found])
@@ -76,23 +77,27 @@ class Finder:
                 more = [m.no for m, _ in again if m.no not in {f.no for f, _ in found}]
                 covered = self.policy.covered(box, more)
                 found = [(m, why) for m, why in again if m.no not in covered]
-        return [Due(m.no, box.no, why, m.size, m.at) for m, why in found]
+        contents = {row[0]: row[1] for row in rows}
+        return [Due(m.no, box.no, contents[m.no], why, m.size, m.at) for m, why in found]
 
-    def _messages(self, box: Mailbox, rule: Expire) -> Iterator[Message]:
-        """Messages of a mailbox; only those that are old enough where no more is needed."""
+    def _rows(self, box: Mailbox, rule: Expire) -> list[tuple[int, int, int, str, int]]:
+        """(number, content, date, flags, size) of a mailbox; only what is old enough where no more is needed."""
         wanted, values = "", [box.no]
         over = rule.count is not None and box.count > rule.count
         if not over and rule.size is not None:
             over = self._size(box) > rule.size
         if not over:
             if rule.age is None:
-                return
+                return []
             if rule.by != DATE:  # no flag was changed before the message was there
                 wanted, values = " AND r.date < ?", [box.no, self.now - rule.age]
-        changed = self._changed(rule) if rule.by == FLAG else None
-        rows = list(
+        return list(
             self.execute(f"SELECT r.no, r.content, r.date, r.flags, c.size {_LIVE}{wanted}", tuple(values))
         )
+
+    def _messages(self, rule: Expire, rows: list[tuple[int, int, int, str, int]]) -> Iterator[Message]:
+        """What the rule is asked about."""
+        changed = self._changed(rule) if rule.by == FLAG and rows else None
         sent = self.policy.sent([row[1] for row in rows]) if rule.by == DATE else {}
         for no, content, date, flags, size in rows:
             letters = flags.partition(" ")[0]
@@ -184,8 +189,8 @@ class Expiring:
         ):
             index.execute(statement)
         index.executemany(
-            "INSERT INTO temp.due SELECT ?, no, content, mailbox FROM record WHERE no = ?",
-            [(at, d.no) for at, d in enumerate(found)],
+            "INSERT INTO temp.due VALUES (?, ?, ?, ?)",
+            [(at, d.no, d.content, d.box) for at, d in enumerate(found)],
         )
         vanishing: dict[int, int] = {}
         self.lost = set()
