@@ -12,7 +12,7 @@ from mailkeep.store.history import FOUND, MERGED
 from mailkeep.system import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
     from mailkeep.cli.run import Output, Place
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SHOWN_FROM, SHOWN_SUBJECT = 30, 60
 """Characters of a line for people."""
+PAGE = 20_000
+"""Messages whose heads are in memory at a time: some 10 MB."""
 
 
 # --- times and runs
@@ -245,11 +247,22 @@ class Facts:
             "subject": printable(headers.subject),
         }
 
+    def line(self) -> str:
+        """For people: when it was delivered, its flags, from whom, and its subject."""
+        from datetime import UTC, datetime
+
+        headers = self.headers
+        day = datetime.fromtimestamp(self.date, UTC).date().isoformat()
+        return _line(day, self.packed, printable(headers.sender), printable(headers.subject))
+
 
 def line_of(table: dict[str, Any]) -> str:
-    """A message for people: when it was delivered, its flags, from whom, and its subject."""
-    sender = table["from"][:SHOWN_FROM]
-    return f"{table['date'][:10]}  {table['flags'].replace(OLD, '')[:6]:6}  {sender:{SHOWN_FROM}}  {table['subject'][:SHOWN_SUBJECT]}"
+    """`Facts.line` of what `Facts.table` made."""
+    return _line(table["date"][:10], table["flags"], table["from"], table["subject"])
+
+
+def _line(day: str, packed: str, sender: str, subject: str) -> str:
+    return f"{day}  {packed.replace(OLD, '')[:6]:6}  {sender[:SHOWN_FROM]:{SHOWN_FROM}}  {subject[:SHOWN_SUBJECT]}"
 
 
 class Heads:
@@ -259,6 +272,8 @@ class Heads:
         self.state, self.ledger = state, ledger
         self._cache: HeaderCache | None = None
         self._syncer: Any = None
+        self._page: dict[int, Headers] = {}
+        """What `fill` found last."""
 
     def __enter__(self) -> Heads:
         return self
@@ -291,14 +306,23 @@ class Heads:
         return self._cache
 
     def fill(self, contents: Iterable[int]) -> None:
-        """Read the heads of these contents that were not read yet, together."""
+        """Read the heads of these contents, together: at most some ten thousand, which are kept until the next call."""
+        contents = list(contents)
         self.cache.fill(contents)
+        self._page = self.cache.get_many(contents)
+
+    def read(self, facts: Sequence[Facts]) -> Iterator[Facts]:
+        """These, with their heads read together, page by page."""
+        for start in range(0, len(facts), PAGE):
+            page = facts[start : start + PAGE]
+            self.fill({one.content for one in page})
+            yield from page
 
     def of(self, content: int) -> Headers:
         """What a head says."""
         from mailkeep.wire.headers import NOTHING
 
-        found = self.cache.get(content)
+        found = self._page.get(content) or self.cache.get(content)
         if found is None:
             self.cache.fill([content])
             found = self.cache.get(content)
@@ -319,13 +343,9 @@ class Heads:
 
     def matching(self, facts: Iterable[Facts], query: Query) -> Iterator[Facts]:
         """Those that a query means."""
-        if not query.terms:
-            yield from facts
-            return
-        wanted = list(facts)
         if query.needs_headers:
-            self.fill({one.content for one in wanted})
-        yield from (one for one in wanted if query.matches(one))
+            facts = self.read(list(facts))
+        yield from (one for one in facts if query.matches(one))
 
 
 def mailboxes_named(ledger: Ledger, names: list[str] | None) -> set[int] | None:

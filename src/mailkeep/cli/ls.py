@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mailkeep.cli.giving import Facts, Heads, line_of, local, mailboxes_named, point_of, query_of
+from mailkeep.cli.giving import Facts, Heads, local, mailboxes_named, point_of, query_of
 from mailkeep.cli.look import Look, when
 from mailkeep.cli.run import Options, Output, find
 from mailkeep.domain.errors import EXIT_DONE, NoInput, printable
@@ -94,28 +94,24 @@ def _messages(
         rows = past.messages_at(look.ledger, point, no)
         total = len(rows)
         live_now = {row[0] for row in rows if row[5]}
-        if query.terms:
-            facts = [Facts(heads, r[0], r[1], name, r[2], r[3], r[4], r[6]) for r in rows]
-            chosen = list(heads.matching(facts, query))
-        else:
-            chosen = [
-                Facts(heads, r[0], r[1], name, r[2], r[3], r[4], r[6]) for r in rows[-last if last else 0 :]
-            ]
+        first = -last if last and not query.terms else 0
+        facts = (Facts(heads, r[0], r[1], name, r[2], r[3], r[4], r[6]) for r in rows[first:])
+        chosen = list(heads.matching(facts, query))
         matched = len(chosen) if query.terms else total
         shown = chosen[-last if last else 0 :]
-        heads.fill({one.content for one in shown})
         out = []
-        for one in shown:
-            row = {**one.table(), "live": one.record in live_now}
-            out.append(row)
-            gone = "" if row["live"] else "  (removed since)"
-            output.say(f"{line_of(row)}{gone}")
+        for one in heads.read(shown):
+            live = one.record in live_now
+            if output.as_json:
+                out.append({**one.table(), "live": live})
+            elif not output.quiet:
+                output.say(one.line() + ("" if live else "  (removed since)"))
     size = sum(row[4] for row in rows)
     what = f"{format_count(total, 'message')} in {name}, {format_size(size)}"
     if query.terms:
         what = f"{matched:,} of {what} match"
-    if len(out) < matched:
-        what += f"; the last {len(out):,} are listed: --last COUNT lists more, --last 0 all"
+    if len(shown) < matched:
+        what += f"; the last {len(shown):,} are listed: --last COUNT lists more, --last 0 all"
     output.say(what)
     return {
         "mailbox": name,

@@ -9,7 +9,6 @@ from mailkeep.cli.giving import (
     Heads,
     came_back,
     close_store,
-    line_of,
     local,
     mailboxes_named,
     query_of,
@@ -192,7 +191,9 @@ class GiveBack:
         names = {no: self.ledger.boxes[no].name for no in by_box}
         shown = sorted(wanted, key=lambda lost: (names[lost.mailbox], -lost.gone, -lost.record))
         shown = shown[:last] if last else shown
-        self.heads.fill({lost.content for lost in shown})
+        shown_of: dict[int, list[Lost]] = {}
+        for lost in shown:
+            shown_of.setdefault(lost.mailbox, []).append(lost)
         rows: list[dict[str, Any]] = []
         for no in sorted(by_box, key=lambda no: names[no]):
             lost_here = by_box[no]
@@ -200,12 +201,16 @@ class GiveBack:
             where = f", to {to}" if to is not None else deleted
             size = format_size(sum(lost.size for lost in lost_here))
             say(f"{names[no]}{where}: {format_count(len(lost_here), 'message')}, {size}")
-            for lost in shown:
-                if lost.mailbox == no:
-                    row = {**facts_of(self.heads, lost).table(), "expunged": when(lost.gone)}
-                    rows.append(row)
-                    if self.dry or self.output.verbose:
-                        say(f"  removed {local(lost.gone)}  {line_of(row)}")
+            here = shown_of.get(no, [])
+            facts = self.heads.read([facts_of(self.heads, lost) for lost in here])
+            if self.output.as_json:
+                rows += [
+                    {**one.table(), "expunged": when(lost.gone)}
+                    for one, lost in zip(facts, here, strict=True)
+                ]
+            elif self.dry or self.output.verbose:
+                for one, lost in zip(facts, here, strict=True):
+                    say(f"  removed {local(lost.gone)}  {one.line()}")
         if self.dry and len(shown) < len(wanted):
             say(f"  and {len(wanted) - len(shown):,} more: --last COUNT lists more, --last 0 all")
         self._say_rest(found)
@@ -232,7 +237,7 @@ class GiveBack:
             say(f"{format_count(len(purged), 'message')} cannot come back: expunged {span}, and purged since")
             for lost in purged[:LISTED]:
                 if self.output.verbose:
-                    say(f"  {line_of(facts_of(self.heads, lost).table())}")
+                    say(f"  {facts_of(self.heads, lost).line()}")
 
     def _end(
         self,

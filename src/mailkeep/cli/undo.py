@@ -106,8 +106,8 @@ class _Undo:
             )
 
     def _message(self, change: Change) -> str:
-        row = self.heads.facts(change.entry.record).table()
-        return f"{row['mailbox']}  {line_of(row)}"
+        facts = self.heads.facts(change.entry.record)
+        return f"{facts.mailbox}  {facts.line()}"
 
     def _conflicts(self, wanted: Plan, last: int) -> list[dict[str, Any]]:
         """Show what is not undone; for --json."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from mailkeep.domain.flags import unpack
 from mailkeep.domain.record import LIVE
+from mailkeep.store.index import json_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def expunged_of(ledger: Ledger, records: Iterable[int]) -> Iterator[Lost]:
     """Those of some records that are tombstones which nobody holds."""
     numbers = list(records)
     for at in range(0, len(numbers), BATCH):
-        page = f"[{','.join(map(str, numbers[at : at + BATCH]))}]"
+        page = json_list(numbers[at : at + BATCH])
         rows = ledger.execute(
             f"SELECT {_COLUMNS}{_FROM} AND r.no IN (SELECT value FROM json_each(?)) ORDER BY r.no", (page,)
         )
@@ -147,7 +148,7 @@ def _living(ledger: Ledger, contents: list[int]) -> dict[int, list[int]]:
     """The mailboxes in which contents live."""
     out: dict[int, list[int]] = {}
     for at in range(0, len(contents), BATCH):
-        page = f"[{','.join(map(str, contents[at : at + BATCH]))}]"
+        page = json_list(contents[at : at + BATCH])
         for content, mailbox in ledger.execute(
             "SELECT content, mailbox FROM record WHERE live AND content IN (SELECT value FROM json_each(?))",
             (page,),

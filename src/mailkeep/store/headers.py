@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from mailkeep.store.cachefile import CacheFile
+from mailkeep.store.index import json_list
 from mailkeep.system.parallel import Share, workers
 from mailkeep.wire.headers import HEAD_BYTES, Headers, message_key, parse
 
@@ -45,6 +46,7 @@ _SCHEMA = (
     " sender TEXT NOT NULL, recipients TEXT NOT NULL, subject TEXT NOT NULL, date INTEGER) STRICT",
     "CREATE INDEX header_message_id ON header (message_id) WHERE message_id != ''",
 )
+_AMONG = "WHERE no IN (SELECT value FROM json_each(?))"
 _COLUMNS = "content, message_id, sender, recipients, subject, date"
 
 
@@ -135,13 +137,11 @@ class HeaderCache:
         numbers = sorted(set(contents))
         for at in range(0, len(numbers), BATCH):
             page, wanted = numbers[at : at + BATCH], []
-            for no in page:
-                row = self.ledger.execute("SELECT id, kept FROM content WHERE no = ?", (no,)).fetchone()
-                if row is None or not row[1]:
-                    continue
-                have = self.db.execute("SELECT content FROM header WHERE no = ?", (no,)).fetchone()
-                if have is None or have[0] != row[0][:CHECK_BYTES]:
-                    wanted.append((no, bytes(row[0])))
+            text = (json_list(page),)
+            have = dict(self.db.execute(f"SELECT no, content FROM header {_AMONG}", text))
+            for no, content_id in self.ledger.execute(f"SELECT no, id FROM content {_AMONG} AND kept", text):
+                if have.get(no) != content_id[:CHECK_BYTES]:
+                    wanted.append((no, bytes(content_id)))
             yield len(page), wanted, []
 
     def _read(self, wanted: list[tuple[int, bytes]]) -> list[tuple[Any, ...]]:
@@ -177,10 +177,17 @@ class HeaderCache:
 
     def get(self, content: int) -> Headers | None:
         """What the head of a content says; None: it was not read yet, or there is no such content."""
-        row = self._row(f"SELECT {_COLUMNS} FROM header WHERE no = ?", (content,))
-        if row is None or not self._is_of(content, row[0]):
-            return None
-        return Headers(*row[1:])
+        return self.get_many([content]).get(content)
+
+    def get_many(self, contents: Iterable[int]) -> dict[int, Headers]:
+        """`get` of many, all of them in memory: of those that were read."""
+        text = (json_list(contents),)
+        ids = dict(self.ledger.execute(f"SELECT no, id FROM content {_AMONG}", text))
+        return {
+            row[0]: Headers(*row[2:])
+            for row in self._rows(f"SELECT no, {_COLUMNS} FROM header {_AMONG}", text)
+            if row[0] in ids and row[1] == ids[row[0]][:CHECK_BYTES]
+        }
 
     def by_message_id(self, text: str) -> list[int]:
         """Numbers of the contents whose Message-ID is this one, upper and lower case the same; only what was filled."""
@@ -204,9 +211,6 @@ class HeaderCache:
 
     def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         return self._attempt(lambda: self.db.execute(sql, values).fetchall())
-
-    def _row(self, sql: str, values: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
-        return self._attempt(lambda: self.db.execute(sql, values).fetchone())
 
     def _attempt(self, ask: Callable[[], T]) -> T:
         """Ask; of a cache that proves damaged everything is read again first, so that the answer is no wrong one."""

@@ -448,6 +448,11 @@ def damaged(path: str, why: str) -> StorageError:
     )
 
 
+def json_list(numbers: Iterable[int]) -> str:
+    """Numbers as `json_each(?)` reads them: so many in one statement as one likes."""
+    return f"[{','.join(map(str, numbers))}]"
+
+
 def explain(err: BaseException) -> StorageError | None:
     """The damage of the index behind an error that came up while working with it; None: the index is sound.
 

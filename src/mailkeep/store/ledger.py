@@ -26,6 +26,7 @@ from mailkeep.domain.record import (
 )
 from mailkeep.rules.keeping import Keeping
 from mailkeep.store.history import History
+from mailkeep.store.index import json_list
 from mailkeep.system import clock
 from mailkeep.wire.registers import decode, encode, encode_one, memoised
 
@@ -661,7 +662,7 @@ class Ledger:
             self.execute(
                 "SELECT r.no, r.mailbox, r.copy, r.flags, r.regs, c.id FROM json_each(?) j JOIN record r ON r.no = j.value"
                 " JOIN content c ON c.no = r.content WHERE NOT r.live AND r.hold IS NULL ORDER BY j.key",
-                (f"[{','.join(map(str, wanted))}]",),
+                (json_list(wanted),),
             )
         ):
             box = self.boxes[mailbox]

@@ -16,6 +16,7 @@ from mailkeep.rules.inverse import FILLED, TAKEN, BoxState, State, inverse, inve
 from mailkeep.store import past
 from mailkeep.store.giveback import BATCH
 from mailkeep.store.holds import Reaper
+from mailkeep.store.index import json_list
 from mailkeep.store.ledger import own_name
 
 TYPE_CHECKING = False
@@ -246,7 +247,7 @@ def _remove(ledger: Ledger, page: list[int], *, approved: bool) -> int:
             ledger.execute(
                 "SELECT r.no, r.mailbox, r.copy, r.uid, r.flags, r.regs, c.id FROM json_each(?) j JOIN record r"
                 " ON r.no = j.value JOIN content c ON c.no = r.content WHERE r.live AND r.hold IS NULL",
-                (f"[{','.join(map(str, page))}]",),
+                (json_list(page),),
             )
         )
         ledger.remove_many(rows)
