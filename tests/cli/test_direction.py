@@ -93,7 +93,7 @@ def test_push_sends_and_takes_nothing(pair: Machine) -> None:
     mine, theirs = pair.home / "Maildir", pair.home / "Other"
     mailbox(theirs, message(20))
     done = pair.ok("sync")
-    assert "push: here (3 messages) -> other (1 messages)" in done.out
+    assert "push: here (3 messages) -> other (1 message)" in done.out
     assert len(contents(mine)) == 3
     assert len(contents(theirs)) == 4
     files(mine)[0].unlink()
@@ -112,7 +112,7 @@ def test_an_archive_takes_everything_and_deletes_nothing_and_shows_what_was_dele
     gone.unlink()
     mailbox(theirs, message(30))
     done = pair.ok("sync")
-    assert "1 messages deleted elsewhere are kept here" in done.out
+    assert "kept here, deleted elsewhere: 1 message" in done.out
     assert len(contents(pair.home / "Maildir")) == 4
     assert content in contents(pair.home / "Maildir")
     assert content not in contents(theirs)

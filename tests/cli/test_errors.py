@@ -226,7 +226,7 @@ def test_the_marker_is_missing_and_the_maildir_adopted(pair: Machine) -> None:
     says(pair.run("init", pair.home / "Maildir"), 66, "its marker ..mailkeep is missing")
     files(pair.home / "Maildir")[0].unlink()  # nobody knows when: it is put back
     done = pair.ok("init", "--adopt", pair.home / "Maildir")
-    assert "1 were put back" in done.out
+    assert "1 put back" in done.out
     pair.ok("sync")
     assert len(contents(pair.home / "Maildir")) == len(contents(pair.home / "Other")) == 3
     assert pair.ok("sync", "--json").json["peers"][0]["same"]

@@ -108,7 +108,30 @@ def test_a_clock_that_jumped_stops_it_until_somebody_says_that_it_is_right(here:
     assert done.code == 5
     assert "went back by 8 days" in done.json["stopped"] or "went back by 9 days" in done.json["stopped"]
     assert "--clock-is-right" in here.run("expire").err
+    said = here.run("status")
+    assert said.code == 5, "whoever looks later is told, too"
+    assert "the last expire did nothing: " in said.err
     assert here.ok("expire", "--clock-is-right", "--json").json["expired"] == 4
+    here.ok("status")
+
+
+def test_a_clean_up_that_waits_for_a_person_is_shown_by_status(here: Machine) -> None:
+    root = store(here)
+    here.configure("[stores.mail.guard]\ncount = 3")
+    lay_down(here, "retention", "0d")
+    for path in files(root):
+        path.unlink()
+    here.run("scan")
+    here.run("holds")
+    here.ok("approve")
+    assert here.run("expire", "--json").json["would_free"] == 4
+    said = here.run("status")
+    assert said.code == 5
+    assert "the last expire freed nothing" in said.err
+    assert "mailkeep expire --free 4" in said.err
+    assert here.run("status", "--json").json["stores"][0]["expire_waiting"]["would_free"] == 4
+    assert here.ok("expire", "--free", "4", "--json").json["freed"] == 4
+    here.ok("status")
 
 
 def test_beside_another_run_it_waits_or_goes_away(here: Machine) -> None:

@@ -210,7 +210,7 @@ def test_status_json(pair: Machine) -> None:
     assert [store["store"] for store in whole["stores"]] == ["mail", "other"]
     store = whole["stores"][0]
     assert set(store) == {
-        "annotations_pending", "busy", "distrust", "error", "exit", "holds", "layout", "mailboxes", "mailboxes_waiting", "messages", "messages_waiting",
+        "annotations_pending", "busy", "distrust", "error", "exit", "expire_waiting", "holds", "layout", "mailboxes", "mailboxes_waiting", "messages", "messages_waiting",
         "path", "peers", "replica", "runs", "state", "store", "vault",
     }  # fmt: skip
     assert (store["messages"], store["mailboxes"], store["vault"], store["error"]) == (3, 1, "link", None)
@@ -398,7 +398,7 @@ def test_check_finds_everything_in_order(pair: Machine) -> None:
     pair.ok("sync")
     done = pair.ok("check")
     assert "everything is as it should be" in done.out
-    assert "answers, with 1 mailboxes" in done.out
+    assert "answers, with 1 mailbox\n" in done.out
     assert pair.ok("check", "-q").out == ""
     table = pair.ok("check", "--json").json
     assert set(table) == {"exit", "faults", "findings"}

@@ -25,6 +25,7 @@ from mailkeep.store.maildir import Maildir
 from mailkeep.store.vault import COPY
 from mailkeep.wire.frames import Wire
 from mailkeep.wire.layouts import Layout, Unmappable
+from mailkeep.wire.units import format_count
 
 if TYPE_CHECKING:
     from mailkeep.system.configfile import Places
@@ -201,7 +202,9 @@ def _mailboxes(look: Look, subject: str, findings: Findings) -> None:
             seen.setdefault(name, path)
         for where, why in maildir.problems:
             findings.add(FAULT, subject, f"{where}: {why}")
-        findings.add(FINE, subject, f"{len(seen):,} mailboxes, {layout.kind} layout")
+        findings.add(
+            FINE, subject, f"{format_count(len(seen), 'mailbox', 'mailboxes')}, {layout.kind} layout"
+        )
     except OSError as err:
         findings.error(subject, err)
     finally:
@@ -256,7 +259,9 @@ def _ask(place: Place, peer: PeerSettings, findings: Findings) -> list[MailboxNa
     except (MailkeepError, OSError) as err:
         findings.error(subject, err, exit_code_of(err))
         return None
-    findings.add(FINE, subject, f"{target.shown} answers, with {len(names):,} mailboxes")
+    findings.add(
+        FINE, subject, f"{target.shown} answers, with {format_count(len(names), 'mailbox', 'mailboxes')}"
+    )
     return names
 
 
@@ -311,7 +316,9 @@ def _names(
                 else f"the pattern {rule!r} fits no mailbox here",
             )
         chosen = sum(map(view.patterns.selects, local))
-        findings.add(FINE, subject, f"{chosen:,} of {len(local):,} mailboxes here take part")
+        findings.add(
+            FINE, subject, f"{chosen:,} of {format_count(len(local), 'mailbox', 'mailboxes')} here take part"
+        )
     if names is not None:
         shown = [name for name in local if view.patterns is None or view.patterns.selects(name)]
         problems = names.problems(shown, theirs or ())

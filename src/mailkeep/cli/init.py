@@ -6,6 +6,7 @@ import os
 
 from mailkeep.cli.run import Options, Output, Place, default_state, find, limits_of, open_store, places
 from mailkeep.domain.errors import EXIT_DONE, EXIT_SKIPPED, NoInput, UsageError, printable
+from mailkeep.wire.units import format_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _again(place: Place, output: Output, *, adopt: bool, force: bool) -> dict[st
     for at, why in report.problems:
         output.warn(f"{at}: {why}")
     output.say(
-        f"{printable(place.root)} is adopted: {report.added:,} messages were new, {report.put_back:,} were put back from the vault;"
+        f"{printable(place.root)} is adopted: {format_count(report.added, 'new message')}, {report.put_back:,} put back from the vault;"
         " peers see a new replica, and the next session with each compares everything"
     )
     return _described(place, report.added, report.problems, adopted=True, put_back=report.put_back)
@@ -138,7 +139,7 @@ def _without_index(place: Place, output: Output, layout: str, encoding: str) -> 
     for at, why in report.problems:
         output.warn(f"{at}: {why}")
     output.say(
-        f"{printable(place.root)} is adopted: {report.added:,} messages were found, {report.put_back:,} were put back from the"
+        f"{printable(place.root)} is adopted: {format_count(report.added, 'message')} found, {report.put_back:,} put back from the"
         " vault; peers see a new replica, and the next session with each compares everything"
     )
     return _described(place, report.added, report.problems, adopted=True, put_back=report.put_back)
@@ -230,7 +231,7 @@ def make(
         for at, why in report.problems:
             output.warn(f"{at}: {why}")
         output.say(
-            f"{printable(place.root)}: {found.layout.kind} layout, {mailboxes:,} mailboxes, {report.added:,} messages"
+            f"{printable(place.root)}: {found.layout.kind} layout, {format_count(mailboxes, 'mailbox', 'mailboxes')}, {format_count(report.added, 'message')}"
         )
         sharing_words = {
             "link": "by hard link, so it takes no second copy (messages are made read-only for that)",

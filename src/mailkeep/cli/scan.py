@@ -5,19 +5,20 @@ from __future__ import annotations
 from mailkeep.cli.run import Options, Output, find, open_store
 from mailkeep.cli.sync import Run, has_alarms, run_hook_of
 from mailkeep.domain.errors import EXIT_DONE, EXIT_HELD, EXIT_SKIPPED, worst_exit_code
+from mailkeep.wire.units import format_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailkeep.store.findings import Report
 
 _WORDS = (
-    ("added", "{} new"),
-    ("flagged", "{} with other flags"),
-    ("moved", "{} moved"),
-    ("expunged", "{} removed"),
-    ("put_back", "{} put back"),
-    ("held", "{} deletions held"),
-    ("mailboxes", "{} mailboxes made, renamed or removed"),
+    ("added", "new", "new"),
+    ("flagged", "with other flags", "with other flags"),
+    ("moved", "moved", "moved"),
+    ("expunged", "removed", "removed"),
+    ("put_back", "put back", "put back"),
+    ("held", "deletion held", "deletions held"),
+    ("mailboxes", "mailbox made, renamed or removed", "mailboxes made, renamed or removed"),
 )
 
 
@@ -64,4 +65,4 @@ def scan(options: Options) -> int:
 
 
 def _words(report: Report) -> list[str]:
-    return [text.format(f"{getattr(report, name):,}") for name, text in _WORDS if getattr(report, name)]
+    return [format_count(count, one, many) for name, one, many in _WORDS if (count := getattr(report, name))]

@@ -62,6 +62,7 @@ def _store(place: Place, output: Output) -> dict[str, Any]:
 def _open(look: Look, output: Output, base: dict[str, Any]) -> dict[str, Any]:
     from mailkeep.cli.holds import hold_table
     from mailkeep.store.annotations import pending
+    from mailkeep.store.expire import waiting as expire_waiting
     from mailkeep.store.holds import holds
 
     place, meta = look.place, look.index.meta
@@ -74,7 +75,8 @@ def _open(look: Look, output: Output, base: dict[str, Any]) -> dict[str, Any]:
     peers = [look.peer(peer) for peer in settings.peers.values()] if settings is not None else []
     if look.trouble is not None:
         codes.append(look.trouble.exit_code)
-    if alarms:
+    stopped, unusual, would_free = expire_waiting(look.index)
+    if alarms or stopped or unusual:
         codes.append(EXIT_HELD)
     if waiting:
         codes.append(EXIT_SKIPPED)
@@ -92,6 +94,7 @@ def _open(look: Look, output: Output, base: dict[str, Any]) -> dict[str, Any]:
         "messages_waiting": look.waiting_messages(),
         "mailboxes_waiting": waiting,
         "holds": [hold_table(look, hold) for hold in held],
+        "expire_waiting": {"stopped": stopped or None, "unusual": unusual or None, "would_free": would_free},
         "annotations_pending": len(pending(look.ledger)),
         "peers": peers,
         "runs": runs(look, RUNS_SHOWN),
@@ -127,6 +130,16 @@ def _say(look: Look, output: Output, table: dict[str, Any], alarms: list[Hold], 
         )
     if archived:
         output.say("  messages deleted elsewhere are kept here, as in an archive: mailkeep holds shows them")
+    expire = table["expire_waiting"]
+    if expire["stopped"]:
+        output.warn(
+            f"{place.name}: the last expire did nothing: {expire['stopped']}; to do: mailkeep expire says what"
+        )
+    if expire["unusual"]:
+        output.warn(
+            f"{place.name}: the last expire freed nothing: {expire['unusual']}: mailkeep expire --plan shows them,"
+            f" mailkeep expire --free {expire['would_free']} lets them go"
+        )
     if table["annotations_pending"]:
         output.warn(
             f"{place.name}: {format_count(table['annotations_pending'], 'rule')} that peers laid down wait for an answer, without"

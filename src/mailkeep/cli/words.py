@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from mailkeep.store.store import Store
 
 _NAMES = (
-    ("added", "{} new"),
-    ("changed", "{} with other flags"),
-    ("expunged", "{} removed"),
-    ("held", "{} deletions held"),
-    ("revived", "{} brought back"),
-    ("refused", "{} refused"),
+    ("added", "new", "new"),
+    ("changed", "with other flags", "with other flags"),
+    ("expunged", "removed", "removed"),
+    ("held", "deletion held", "deletions held"),
+    ("revived", "brought back", "brought back"),
+    ("refused", "refused", "refused"),
 )
 
 
@@ -64,10 +64,10 @@ def session_words(
         ours, theirs = initiator.counts
         arrow = "->" if initiator.direction == "push" else "<-"
         lines.append(
-            f"{target.name}: {initiator.direction}: here ({ours:,} messages) {arrow} {target.name} ({theirs:,} messages)"
+            f"{target.name}: {initiator.direction}: here ({format_count(ours, 'message')}) {arrow} {target.name} ({format_count(theirs, 'message')})"
         )
     for side, counts in (("here", here), (target.name, there)):
-        words = [text.format(f"{counts[name]:,}") for name, text in _NAMES if counts.get(name)]
+        words = [format_count(counts[name], one, many) for name, one, many in _NAMES if counts.get(name)]
         lines.append(f"{target.name}: {side}: {would}" + (", ".join(words) if words else "no change"))
     wire = initiator.wire
     if not dry:
@@ -80,6 +80,6 @@ def session_words(
         kept = store.index.execute("SELECT count(*) FROM record WHERE hold IS NOT NULL AND NOT live").get
         if kept:
             lines.append(
-                f"{target.name}: {kept:,} messages deleted elsewhere are kept here: mailkeep holds shows them"
+                f"{target.name}: kept here, deleted elsewhere: {format_count(kept, 'message')}: mailkeep holds shows them"
             )
     return lines + waiting

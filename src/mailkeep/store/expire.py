@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from mailkeep.store.cleanup import Decided, Shown
+    from mailkeep.store.index import Index
     from mailkeep.store.policy import Policy
     from mailkeep.store.store import Store
 
@@ -38,6 +39,8 @@ CLOCK = "expire_clock"
 """In meta: msgpack [seconds since 1970, id of the machine's start, seconds since that] of the last run."""
 FREED = "freed"
 """In meta: msgpack [[seconds since 1970, contents]]: what was freed lately, for the guard's window."""
+WAITS = "expire_waits"
+"""In meta: msgpack [stopped, unusual, would_free] of the last run's report, if a person has to look at it."""
 
 
 class Bounds:
@@ -149,14 +152,18 @@ class Expire:
         clean = CleanUp(store.ledger, store.vault, self.policy, clock.now(), dry=store.dry)
         clean.finish()
         report.stopped = self._stopped()
-        if report.stopped:
-            return report
-        self._expire()
-        clean.now = clock.now()
-        self._clean_up(clean)
+        if not report.stopped:
+            self._expire()
+            clean.now = clock.now()
+            self._clean_up(clean)
         with store.index.transaction():
-            self.policy.note()
-            store.index.meta[CLOCK] = packb([clock.now(), *clock.running()])
+            if not report.stopped:
+                self.policy.note()
+                store.index.meta[CLOCK] = packb([clock.now(), *clock.running()])
+            waits = report.stopped or report.unusual
+            store.index.meta[WAITS] = (
+                packb([report.stopped, report.unusual, report.would_free]) if waits else None
+            )
         return report
 
     def _stopped(self) -> str:
@@ -314,10 +321,17 @@ class Expire:
             clean.note_looked()
 
 
+def waiting(index: Index) -> tuple[str, str, int]:
+    """(stopped, unusual, would_free) of the last run's report: what waits for a person, if one is not ''."""
+    blob = index.meta.get(WAITS)
+    stopped, unusual, would_free = unpackb(blob) if blob else ("", "", 0)
+    return stopped, unusual, would_free
+
+
 def waits_for(store: Store) -> set[int]:
     """Replicas whose acknowledgement tombstones wait for."""
     index = store.index
     return awaited(index.members, index.me, index.waived, index.forgotten)
 
 
-__all__ = ["Bounds", "Expire", "Report", "Watcher", "waits_for"]
+__all__ = ["Bounds", "Expire", "Report", "Watcher", "waiting", "waits_for"]
