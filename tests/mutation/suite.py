@@ -30,10 +30,19 @@ PRODUCT = Path("src/mailkeep")
 MODULES = (
     "rules/guard.py",
     "rules/listing.py",
+    "rules/rewriting.py",
+    "rules/expiry.py",
     "store/merge.py",
     "store/apply.py",
     "store/scan.py",
+    "store/findings.py",
+    "store/survey.py",
+    "store/noting.py",
+    "store/removals.py",
+    "store/rewritten.py",
     "store/holds.py",
+    "store/due.py",
+    "store/cleanup.py",
 )
 TESTS = (
     "tests/crash/test_disbelief.py",
@@ -43,10 +52,11 @@ TESTS = (
     "tests/crash",
     "tests/cli",
     "tests/hostile",
+    "tests/unit",
 )
 """The quickest to notice first."""
 COPIED = ("src", "tests", "docs", "tools", "demo")
-TIMEOUT_SECONDS = 1800
+TIMEOUT_SECONDS = 3600
 
 
 class Verdict(NamedTuple):
@@ -106,7 +116,8 @@ def judge(name: str, file: str, text: str, tests: tuple[str, ...]) -> Verdict:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return Verdict(name, True, "a test that hangs", time.monotonic() - began)
+            # One test that hangs fails by its own limit; of a suite that is only slow nothing is known.
+            return Verdict(name, False, "within the time", time.monotonic() - began)
         seconds = time.monotonic() - began
         failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
         by = failed[0].split()[1] if failed else ""
