@@ -15,6 +15,7 @@ import pytest
 from crash.kit import OLD, Crash, Side, Steps, settle, sync
 from mailkeep.domain.errors import DataError, MailkeepError, NoInput, StorageError, UsageError
 from mailkeep.domain.flags import unpack
+from mailkeep.store.annotations import annotate, pending
 from mailkeep.store.copyread import Check, Copy
 from mailkeep.store.snapshot import Snapshot, Source, Wanted
 from mailkeep.store.takein import TakeIn
@@ -114,7 +115,38 @@ def rich(base: Path) -> Side:
     side.deliver(b".Work.Old\\new", b"x" * (copies.LINE_BYTES_MAX * 10), "S")
     os.utime(side.deliver(b"", b"before the epoch\n", "S"), (-86400 * 365, -86400 * 365))
     side.create()
+    lay_down(side, RULES)
     return side
+
+
+RULES = {
+    ("", "noexpire.case-7"): "until=2999-12-31 from:bank",
+    ("", "retention"): "400d",
+    ("Work", "expire"): "30d keep=flagged",
+    ("Lists/board", "noexpire"): "forever",  # a level of the tree that is no mailbox
+}
+
+
+def lay_down(side: Side, rules: dict[tuple[str, str], str]) -> None:
+    """As the person of this store does."""
+    store = side.open()
+    ledger = store.ledger
+    with store.index.transaction():
+        for (name, key), text in rules.items():
+            box = (ledger.named(name) or ledger.level(name, 1)) if name else ledger.whole_row()
+            annotate(ledger, box, key, text)
+    store.bump()
+    store.close()
+
+
+def rules(side: Side) -> tuple[dict[tuple[str, str], str], set[tuple[str, str]]]:
+    """All annotations that are laid down, and which of them are pending."""
+    store = side.open()
+    try:
+        found = {(b.name, key): text for b in store.ledger.rows() for key, text in b.annotations.items()}
+        return found, {(waiting.box.name, waiting.key) for waiting in pending(store.ledger)}
+    finally:
+        store.close()
 
 
 @pytest.fixture
@@ -236,6 +268,49 @@ def test_what_was_expunged_since_comes_back_only_when_asked_for(side: Side, targ
     assert [box for box, _, _, text in mail(side) if text == "message 2\n"] == ["Work"], "a move is no loss"
     side.scan()
     side.at_rest()
+
+
+def test_what_was_laid_down_comes_along_and_lets_nothing_go_unasked(
+    tmp_path: Path, side: Side, target: bytes
+) -> None:
+    take(side, target)
+    new = Side(tmp_path, "new").create()
+    taken = put(new, target)
+    assert (taken.annotations, taken.pending) == (4, 1)
+    assert rules(new) == (RULES, {("Work", "expire")}), (
+        "by that rule mail would go: somebody has to look at it"
+    )
+    again = put(new, target)
+    assert (again.annotations, again.pending) == (0, 0)
+    assert rules(new) == (RULES, {("Work", "expire")})
+    export = target + b"-export"
+    take(side, export, chosen=[1, 2])
+    assert not any("annotation" in line for line in manifest(export)), "what is chosen is mail"
+
+
+def test_what_was_laid_down_otherwise_or_taken_back_since_the_copy_stays_so(
+    side: Side, target: bytes
+) -> None:
+    take(side, target)
+    os.rename(side.path(b".Work"), side.path(b".Job"))
+    side.scan()
+    lay_down(side, {("", "noexpire.case-7"): "", ("", "retention"): "500d", ("Job", "expire"): "never"})
+    before = rules(side)
+    taken = put(side, target)
+    assert (taken.annotations, taken.pending) == (0, 0)
+    assert rules(side) == before
+
+
+def test_what_peers_laid_down_wins_over_a_copy(tmp_path: Path, side: Side, target: bytes) -> None:
+    take(side, target)
+    lay_down(side, {("", "retention"): "500d", ("", "noexpire.case-7"): ""})
+    new = Side(tmp_path, "new").create()
+    put(new, target)
+    sync(new, side)
+    for one in (new, side):
+        assert rules(one)[0] == {key: text for key, text in RULES.items() if key[0]} | {
+            ("", "retention"): "500d"
+        }
 
 
 def test_a_renamed_mailbox_is_still_the_one_of_the_copy(side: Side, target: bytes) -> None:
@@ -390,6 +465,7 @@ def test_an_import_cut_off_anywhere_is_finished_by_the_same_command(
         put(fresh, target)
         fresh.scan()
         assert mail(fresh) == wanted, where
+        assert rules(fresh) == (RULES, {("Work", "expire")}), where
         fresh.at_rest()
 
     _steps(lambda: put(fresh, target), again, judge, every)
@@ -638,6 +714,21 @@ def swapped(lines: list[dict[str, Any]]) -> None:
     lines[at[0]], lines[at[1]] = lines[at[1]], lines[at[0]]
 
 
+def late(lines: list[dict[str, Any]]) -> None:
+    lines.insert(-1, next(line for line in lines if "annotation" in line))
+
+
+def annotated_twice(lines: list[dict[str, Any]]) -> None:
+    lines.insert(1, lines[1])
+
+
+def too_many_annotations(lines: list[dict[str, Any]]) -> None:
+    lines[1:1] = [
+        {"annotation": f"noexpire.{n:06}", "value": "x" * 500, "mailbox": None, "id": "00" * 16}
+        for n in range(2200)
+    ]
+
+
 def other_counts(lines: list[dict[str, Any]]) -> None:
     lines[-1]["messages"] += 1
 
@@ -649,12 +740,12 @@ def no_end(lines: list[dict[str, Any]]) -> None:
 EVIL: dict[str, Callable[[list[dict[str, Any]]], None]] = {
     "up": evil("message", "Maildir/../../../etc/passwd"),
     "absolute": evil("message", "/etc/passwd"),
-    "dots": evil("directory", "Maildir/..", "mailbox"),
-    "elsewhere": evil("directory", "tmp", "mailbox"),
-    "cur": evil("directory", "Maildir/cur", "mailbox"),
-    "nul": evil("directory", "Maildir/a\0b", "mailbox"),
-    "other": evil("directory", "other/../Maildir", "mailbox"),
-    "half a pair": evil("directory", "Maildir/\ud800", "mailbox"),
+    "dots": evil("directory", "Maildir/..", "directory"),
+    "elsewhere": evil("directory", "tmp", "directory"),
+    "cur": evil("directory", "Maildir/cur", "directory"),
+    "nul": evil("directory", "Maildir/a\0b", "directory"),
+    "other": evil("directory", "other/../Maildir", "directory"),
+    "half a pair": evil("directory", "Maildir/\ud800", "directory"),
     "another name": evil("message", "Maildir/cur/1700000000.host:2,S"),
     "huge": evil("bytes", 1 << 40),
     "negative": evil("bytes", -1),
@@ -667,13 +758,21 @@ EVIL: dict[str, Callable[[list[dict[str, Any]]], None]] = {
     "a list": evil("flags", []),
     "another hash": evil("sha256", "00" * 32),
     "no hash": evil("sha256", "zz" * 32),
-    "bad mailbox": evil("mailbox", "a//b", "mailbox"),
-    "another form": evil("mailbox", "inbox", "mailbox"),
-    "long mailbox": evil("mailbox", "x" * 5000, "mailbox"),
-    "id": evil("id", "00", "mailbox"),
+    "bad mailbox": evil("mailbox", "a//b", "directory"),
+    "another form": evil("mailbox", "inbox", "directory"),
+    "long mailbox": evil("mailbox", "x" * 5000, "directory"),
+    "id": evil("id", "00", "directory"),
     "layout": evil("layout", "maildir++ utf-9", "mailkeep"),
     "version": evil("version", 2, "mailkeep"),
     "nobody": evil("mailkeep", "message", "mailkeep"),
+    "no annotation": evil("annotation", "Expire", "annotation"),
+    "a long annotation": evil("value", "x" * 501, "annotation"),
+    "an empty annotation": evil("value", "", "annotation"),
+    "two lines of annotation": evil("value", "30d\n", "annotation"),
+    "annotation of nothing": evil("mailbox", "a//b", "annotation"),
+    "late annotation": late,
+    "two annotations": annotated_twice,
+    "annotations without end": too_many_annotations,
     "twice": twice,
     "swapped": swapped,
     "counts": other_counts,

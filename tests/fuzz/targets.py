@@ -319,6 +319,7 @@ def manifest_of_a_copy(data: bytes) -> None:
     reading = copies.Reading()
     if data[:1] == b"+":  # what a copy begins with, so that what follows is looked at
         reading.line(_HEAD)
+        reading.line(_RULE)
         reading.line(_BOX)
         data = data[1:]
     read = [reading.line(line) for line in data.splitlines(keepends=True)]
@@ -330,6 +331,7 @@ def manifest_of_a_copy(data: bytes) -> None:
 
 
 _HEAD = copies.line_of(copies.Head("snapshot", bytes(16), 1_700_000_000, str(Layout()), (), expunged=True))
+_RULE = copies.line_of(copies.Annotation("Work", bytes(16), "noexpire.case-7", "until=2027-12-31 from:bank"))
 _BOX = copies.line_of(copies.Box("Work", bytes(16), b"Maildir/.Work", 1, 2))
 _PATH = b"Maildir/.Work/cur/1700000000." + b"ab" * 32 + b".1:2,S"
 _MESSAGE = copies.Message(_PATH, b"\xab" * 32, 7, 1_700_000_000, "OS $Forwarded", 1, 1)
@@ -339,7 +341,7 @@ _EXPUNGED = copies.Message(
 _END = copies.line_of(
     copies.End(
         1, 1, 1, 14, 0,
-        sha256(_HEAD + _BOX + copies.line_of(_MESSAGE) + copies.line_of(_EXPUNGED)).hexdigest(),
+        sha256(_HEAD + _RULE + _BOX + copies.line_of(_MESSAGE) + copies.line_of(_EXPUNGED)).hexdigest(),
     )
 )  # fmt: skip
 
@@ -354,7 +356,7 @@ TARGETS: dict[str, Target] = {
 
 SEEDS: dict[str, list[bytes]] = {
     "manifest_of_a_copy": [
-        _HEAD, _HEAD + _BOX, b"+" + copies.line_of(_MESSAGE), b"+" + copies.line_of(_MESSAGE) + copies.line_of(_EXPUNGED) + _END,
+        _HEAD, _HEAD + _BOX, _HEAD + _RULE + _BOX, b"+" + copies.line_of(_MESSAGE), b"+" + copies.line_of(_MESSAGE) + copies.line_of(_EXPUNGED) + _END,
     ],
     "annotation": [
         b"expire\n30d by=flag keep=flagged,unread count=5000 size=2GiB", b"expire\nnever", b"retention\n1w2d", b"role\njunk",

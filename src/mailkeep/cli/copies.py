@@ -157,7 +157,7 @@ def take_in(options: Options) -> int:
             if not options.dry:
                 applied = store.apply()
                 problems += applied.problems
-                if taken.added or taken.mailboxes or taken.expunged:
+                if taken.added or taken.mailboxes or taken.expunged or taken.annotations:
                     store.bump()
             if shown is not None:
                 shown.end()
@@ -187,6 +187,7 @@ def take_in(options: Options) -> int:
             "exit": status, "store": place.name, "dry_run": options.dry, "directory": printable(_path(args.directory)),
             "added": taken.added, "bytes": taken.bytes, "mailboxes": taken.mailboxes, "there": taken.there,
             "expunged_here": taken.expunged_here, "expunged": taken.expunged, "damaged": damaged, "lacking": lacking,
+            "annotations": taken.annotations, "annotations_pending": taken.pending,
             "problems": _rows([*problems, *taken.problems]),
         }
     )  # fmt: skip
@@ -209,6 +210,13 @@ def _say_taken(taken: Taken, problems: list[tuple[str, str]], output: Output, *,
     )
     if taken.expunged:
         output.say(f"{taken.expunged:,} expunged ones {would}taken in as such")
+    if taken.annotations:
+        output.say(f"{format_count(taken.annotations, 'annotation')} {would}laid down as in the copy")
+    if taken.pending:
+        output.warn(
+            f"{taken.pending:,} of them {'would wait' if dry else 'wait'} for an answer, since mail would go by them that is kept now:"
+            " mailkeep annotations shows them, mailkeep annotate accepts or refuses"
+        )
     if taken.expunged_here:
         codes.append(EXIT_SKIPPED)
         output.warn(

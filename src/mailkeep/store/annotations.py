@@ -288,9 +288,37 @@ def annotate(ledger: Ledger, box: Mailbox, key: str, text: str) -> bool:
     if box.annotations.get(key, "") == text:
         return settled
     if key not in box.regs:
-        _check_room(ledger, box, key, text)
+        _check_room(box, key, text, _size(ledger))
     ledger.set_mailbox(box, key, text)
     return True
+
+
+def adopt(
+    ledger: Ledger, wanted: Iterable[tuple[Mailbox, str, str]], now: int, *, weak: bool = False
+) -> tuple[int, int]:
+    """Lay down what another store had, where nothing has ever been laid down here: as of a peer. Belongs in a transaction.
+
+    Args:
+        wanted: (mailbox or row of the whole store, key, text).
+        now: Seconds since 1970.
+        weak: Whatever a replica wrote itself wins over it.
+
+    Returns:
+        How many were laid down; how many of these are pending.
+
+    Raises:
+        UsageError: There are too many; nothing was changed.
+    """
+    new = [(box, key, text) for box, key, text in wanted if key not in box.regs]
+    size = _size(ledger)
+    for box, key, text in new:
+        _check_room(box, key, text, size)
+        size += len(key) + len(text)
+    for box, key, text in new:
+        ledger.set_mailbox(box, key, text, weak)
+    weigh(ledger, [(box, key, "") for box, key, _ in new], now)
+    waiting = _pending(ledger)
+    return len(new), sum(key in waiting.get(box.no, {}) for box, key, _ in new)
 
 
 def accept(ledger: Ledger, box: Mailbox, key: str) -> bool:
@@ -384,7 +412,11 @@ def _is_safer(ledger: Ledger, box: Mailbox, key: str, had: str, has: str, now: i
     return is_safer(key, old, new, now)
 
 
-def _check_room(ledger: Ledger, box: Mailbox, key: str, text: str) -> None:
+def _size(ledger: Ledger) -> int:
+    return sum(len(k) + len(t) for row in ledger.rows() for k, t in row.annotations.items())
+
+
+def _check_room(box: Mailbox, key: str, text: str, size: int) -> None:
     have = sum(name_of(k) == NOEXPIRE for k in box.regs)
     if name_of(key) == NOEXPIRE and have >= HOLDS_SET_MAX:
         where = f"the mailbox {box.name}" if box.name else "the store"
@@ -393,7 +425,6 @@ def _check_room(ledger: Ledger, box: Mailbox, key: str, text: str) -> None:
             untouched="anything",
             hint="give it the name of one that is over, or lay it on another mailbox",
         )
-    size = sum(len(k) + len(t) for row in ledger.rows() for k, t in row.annotations.items())
     if size + len(key) + len(text) > STORE_BYTES_SET_MAX:
         raise UsageError(
             f"the annotations of this store take {size:,} characters: there is no room for more",

@@ -21,6 +21,8 @@ import apsw
 
 from mailkeep.domain.errors import DataError, StorageError, UsageError, printable
 from mailkeep.domain.flags import LETTERS, OLD, RAW_KEYWORDS, unpack
+from mailkeep.domain.record import STORE_ID
+from mailkeep.store.annotations import in_effect
 from mailkeep.store.maildir import KEYWORDS, SUBS
 from mailkeep.store.store import refuse_mail_tree
 from mailkeep.store.vault import REFLINK, copy_bytes, damaged, hash_of
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from mailkeep.domain.progress import Watch
-    from mailkeep.store.ledger import Mailbox
+    from mailkeep.store.ledger import Ledger, Mailbox
     from mailkeep.store.store import Store
     from mailkeep.wire.copies import Kind
 
@@ -54,6 +56,7 @@ CREATE TABLE plan.box (no INTEGER PRIMARY KEY, name TEXT, id BLOB, directory BLO
     keywords BLOB) STRICT;
 CREATE TABLE plan.message (no INTEGER PRIMARY KEY, box INTEGER, id BLOB, size INTEGER, date INTEGER, flags TEXT,
     uid INTEGER, copy INTEGER, gone INTEGER, mailbox TEXT, kept INTEGER, file BLOB) STRICT;
+CREATE TABLE plan.annotation (mailbox TEXT, id BLOB, key TEXT, text TEXT) STRICT;
 CREATE INDEX plan.message_box ON message (box, no);
 """
 NO_BOX = 0
@@ -258,7 +261,11 @@ class Snapshot:
                     "layout": str(layout), "chosen": "\n".join(self.wanted.chosen), "expunged": int(self.wanted.expunged),
                 }  # fmt: skip
                 db.executemany("INSERT INTO plan.meta VALUES (?, ?)", meta.items())
-                if chosen is not None:
+                if chosen is None:
+                    db.executemany(
+                        "INSERT INTO plan.annotation VALUES (?, ?, ?, ?)", _laid_down(store.ledger)
+                    )
+                else:
                     db.execute("CREATE TEMP TABLE chosen (no INTEGER PRIMARY KEY)")
                     db.executemany("INSERT OR IGNORE INTO chosen VALUES (?)", ((no,) for no in chosen))
                 taken: set[bytes] = set()
@@ -378,6 +385,9 @@ class Snapshot:
             manifest.write(copies.line_of(copies.Head(
                 self.meta["kind"], self.meta["store"], made.at, self.meta["layout"], chosen, bool(self.meta["expunged"])
             )))  # fmt: skip
+            laid_down = db.execute("SELECT mailbox, id, key, text FROM annotation ORDER BY mailbox, key")
+            for mailbox, box_id, key, text in laid_down:
+                manifest.write(copies.line_of(copies.Annotation(mailbox, box_id, key, text)))
             for no, directory, name, box_id, validity, uidnext, keywords in boxes:
                 made.mailboxes += 1
                 manifest.write(copies.line_of(copies.Box(name, box_id, directory, validity, uidnext)))
@@ -438,6 +448,15 @@ def _shown(store: Store) -> list[Mailbox]:
     held = {no for (no,) in store.index.execute("SELECT DISTINCT mailbox FROM record WHERE hold IS NOT NULL")}
     boxes = [box for box in store.ledger.boxes.values() if box.alive or box.no in held]
     return sorted(boxes, key=lambda box: (not box.alive, box.no))
+
+
+def _laid_down(ledger: Ledger) -> Iterator[tuple[str, bytes, str, str]]:
+    """(mailbox or '', id, key, text) of all annotations that have effect here; of a deleted mailbox too, if its name is free."""
+    alive = {box.name for box in ledger.alive()}
+    for box in ledger.rows():
+        if box.id == STORE_ID or box.alive or box.name not in alive:
+            for key, text in in_effect(ledger, box).items():
+                yield box.name, box.id, key, text
 
 
 class Source:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mailkeep.domain.errors import DataError, printable
+from mailkeep.domain.errors import DataError, UsageError, printable
 from mailkeep.domain.flags import unpack
 from mailkeep.domain.record import COPY_MAX, LIVE, UID_MAX
+from mailkeep.store.annotations import adopt
 from mailkeep.store.copyread import other_bytes
 from mailkeep.system import clock, fs
 from mailkeep.wire import copies
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from mailkeep.store.copyread import Copy
     from mailkeep.store.ledger import Mailbox
     from mailkeep.store.store import Store
-    from mailkeep.wire.copies import Box, Message
+    from mailkeep.wire.copies import Annotation, Box, Message
 
 BATCH = 2000
 BATCH_BYTES = 64 << 20
@@ -41,15 +42,19 @@ class Taken:
         there: That were there already, in this mailbox or, once expunged from it, in another.
         expunged_here: That were expunged here since, and stay so.
         expunged: Expunged messages of the copy that can now be given back here.
+        annotations: That were laid down here as in the copy;
+        pending: how many of these wait for a person, since mail would go by them that is kept without them.
         damaged: Messages of the copy that are not as they were copied, and were left out.
         problems: (path in the copy, or mailbox; why), at most PROBLEMS_MAX.
     """
 
-    __slots__ = ("added", "bytes", "damaged", "expunged", "expunged_here", "mailboxes", "problems", "there")
+    __slots__ = (
+        "added", "annotations", "bytes", "damaged", "expunged", "expunged_here", "mailboxes", "pending", "problems", "there",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.added = self.bytes = self.there = self.expunged_here = self.expunged = 0
-        self.damaged = self.mailboxes = 0
+        self.damaged = self.mailboxes = self.annotations = self.pending = 0
         self.problems: list[tuple[str, str]] = []
 
 
@@ -78,6 +83,7 @@ class TakeIn:
         self._names: dict[str, Mailbox] = {}
         self._line: Box | None = None
         self._boxes: list[Box] = []
+        self._annotations: list[Annotation] = []
         self._pending: list[tuple[Message, Box | None]] = []
         self._pending_bytes = 0
         # Of this batch, not committed yet: how many messages of a content a mailbox gets, and contents in the vault.
@@ -101,7 +107,9 @@ class TakeIn:
         if self.store.progress is not None:
             self.store.progress.expect("read", self.copy.end.messages, self.copy.end.bytes)
         for line in self.copy.lines():
-            if isinstance(line, copies.Box):
+            if isinstance(line, copies.Annotation):
+                self._annotations.append(line)
+            elif isinstance(line, copies.Box):
                 self._line = line
                 if self._find(line.name, line.id) is None:
                     self._boxes.append(line)
@@ -114,7 +122,23 @@ class TakeIn:
                 if self.store.progress is not None:
                     self.store.progress("read", done, self.taken.bytes)
         self._commit()
+        self._lay_down()
         return self.taken
+
+    def _lay_down(self) -> None:
+        """What was laid down there, where nothing was here. Durable on return."""
+        if not self._annotations:
+            return
+        wanted = []
+        with self.index.transaction():
+            now = clock.now()
+            for line in self._annotations:
+                box = self._find(line.mailbox, line.id) if line.mailbox else self.ledger.whole_row()
+                wanted.append((box or self.ledger.level(line.mailbox, now), line.key, line.text))
+            try:
+                self.taken.annotations, self.taken.pending = adopt(self.ledger, wanted, now, weak=self._weak)
+            except UsageError as err:
+                self._problem("annotations", err.what)
 
     # --- which mailbox
 

@@ -1,6 +1,6 @@
 r"""The form of a copy: what `mailkeep snapshot` and `mailkeep export` write, and `mailkeep import` reads.
 
-    DIR/manifest.jsonl   a line of JSON for the copy, each mailbox and message, and one for the end
+    DIR/manifest.jsonl   a line of JSON for the copy, each annotation, mailbox and message, and one for the end
     DIR/SHA256SUMS       for `sha256sum -c`: every message, and the manifest
     DIR/README           what this is, for whoever finds it
     DIR/Maildir/...      the mail, as a Maildir tree that any mail program reads
@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 
+from mailkeep.domain.annotation import is_key, is_text
 from mailkeep.domain.errors import DataError
 from mailkeep.domain.flags import BadFlags, unpack
 from mailkeep.domain.names import BadMailboxName, MailboxName
@@ -46,6 +47,8 @@ LINE_BYTES_MAX = 1 << 17
 """A message with as many keywords as there may be takes half of it."""
 COPIED_BOXES_MAX = 100_000
 """As many mailboxes as a store may have."""
+ANNOTATIONS_CHARS_MAX = 1 << 20
+"""Keys and values of all annotations: as much as a store lets be set."""
 SECONDS_MAX = 1 << 34
 """Dates before 1970 may be as far away."""
 DATED_MAX = 9_999_999_999
@@ -90,6 +93,20 @@ class Head:
     ) -> None:
         self.kind, self.store, self.made, self.layout = kind, store, made, layout
         self.chosen, self.expunged = chosen, expunged
+
+
+class Annotation:
+    """What was laid down for a mailbox or a level of the tree, or (with the empty name) for the whole store.
+
+    Attributes:
+        id: The mailbox's.
+        key, text: As mailkeep.domain.annotation says.
+    """
+
+    __slots__ = ("id", "key", "mailbox", "text")
+
+    def __init__(self, mailbox: str, box_id: bytes, key: str, text: str) -> None:
+        self.mailbox, self.id, self.key, self.text = mailbox, box_id, key, text
 
 
 class Box:
@@ -151,7 +168,7 @@ class End:
         self.bytes, self.lacking, self.digest = size, lacking, digest
 
 
-Line = Head | Box | Message | End
+Line = Head | Annotation | Box | Message | End
 
 
 # --- writing
@@ -168,6 +185,10 @@ def _table(line: Line) -> dict[str, Any]:
             return {
                 "mailkeep": "copy", "version": VERSION, "kind": line.kind, "store": line.store.hex(), "made": line.made,
                 "layout": line.layout, "chosen": list(line.chosen), "expunged": line.expunged,
+            }  # fmt: skip
+        case Annotation():
+            return {
+                "annotation": line.key, "value": line.text, "mailbox": line.mailbox or None, "id": line.id.hex(),
             }  # fmt: skip
         case Box():
             return {
@@ -236,6 +257,7 @@ class Reading:
         self.box: Box | None = None
         self.end: End | None = None
         self.mailboxes = self.messages = self.expunged = self.bytes = 0
+        self._annotations_chars = 0
         self._last: tuple[Any, ...] = ()
         self._hash = sha256()
         self.digest = b""
@@ -262,6 +284,8 @@ class Reading:
             raise self._bad("it is no table")
         if self.head is None:
             line: Line = self._head(table)
+        elif "annotation" in table:
+            line = self._annotation(table)
         elif "message" in table:
             line = self._expunged(table) if "expunged" in table else self._message(table)
         elif "mailbox" in table:
@@ -272,7 +296,7 @@ class Reading:
             self.digest = self._hash.digest()
             return end
         else:
-            raise self._bad("it is neither a mailbox nor a message nor the end")
+            raise self._bad("it is neither an annotation nor a mailbox nor a message nor the end")
         self._hash.update(data)
         return line
 
@@ -310,6 +334,24 @@ class Reading:
         store = self._bytes(table, "store", MAILBOX_ID_BYTES)
         self.head = Head(kind, store, made, layout, tuple(chosen), self._yes_or_no(table, "expunged"))
         return self.head
+
+    def _annotation(self, table: Mapping[str, Any]) -> Annotation:
+        if self.mailboxes or self.expunged:
+            raise self._bad("it is an annotation after a mailbox")
+        mailbox = "" if table.get("mailbox") is None else self._name(table)
+        line = Annotation(
+            mailbox,
+            self._bytes(table, "id", MAILBOX_ID_BYTES),
+            self._text(table, "annotation"),
+            self._text(table, "value"),
+        )
+        if not is_key(line.key) or not line.text or not is_text(line.text):
+            raise self._bad("it is no annotation")
+        self._annotations_chars += len(line.key) + len(line.text)
+        if self._annotations_chars > ANNOTATIONS_CHARS_MAX:
+            raise self._bad(f"annotations of more than {ANNOTATIONS_CHARS_MAX:,} characters")
+        self._in_order((line.mailbox, line.key), "annotations")
+        return line
 
     def _box(self, table: Mapping[str, Any]) -> Box:
         self.mailboxes += 1
@@ -375,9 +417,9 @@ class Reading:
         date = self._whole(table, "date", -SECONDS_MAX, SECONDS_MAX)
         return Message(path, content_id, size, date, flags, self._whole(table, "uid", 0, UID_MAX), 0)
 
-    def _in_order(self, key: tuple[Any, ...]) -> None:
+    def _in_order(self, key: tuple[Any, ...], what: str = "messages") -> None:
         if key <= self._last:
-            raise self._bad("messages are not in their order, or one is named twice")
+            raise self._bad(f"{what} are not in their order, or one is named twice")
         self._last = key
 
     def _placed(self, path: bytes, content_id: bytes) -> tuple[int, tuple[Any, ...]]:
