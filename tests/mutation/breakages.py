@@ -74,7 +74,7 @@ BREAKAGES = (
     Breakage(
         "what a crash left of a removal is forgotten",
         "store/apply.py",
-        "            if not (self.replay and _exists(aside, trash)):\n",
+        "            if not (self.replay and fs.exists(aside, trash)):\n",
         "            if True:\n",
         "tests/crash/test_disbelief.py::test_a_removal_that_was_cut_off_leaves_nothing_in_tmp_and_takes_no_other_file",
     ),

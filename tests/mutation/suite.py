@@ -34,6 +34,8 @@ MODULES = (
     "rules/expiry.py",
     "store/merge.py",
     "store/apply.py",
+    "store/directories.py",
+    "store/trash.py",
     "store/scan.py",
     "store/findings.py",
     "store/survey.py",

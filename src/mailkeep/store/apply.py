@@ -12,17 +12,14 @@ import errno
 import os
 import stat
 
-from msgpack import packb, unpackb
-
 from mailkeep.domain.errors import DataError, printable
 from mailkeep.domain.flags import OLD, SYSTEM, unpack
-from mailkeep.domain.names import MailboxName
 from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE, REPLACE
 from mailkeep.store.maildir import SUBS
-from mailkeep.store.vault import COPY, LINK, OBJECT_MODE, copy_bytes, hash_of
+from mailkeep.store.trash import Trash
+from mailkeep.store.vault import LINK, OBJECT_MODE, copy_bytes, hash_of
 from mailkeep.system import fs
 from mailkeep.system.parallel import Share, workers
-from mailkeep.wire.layouts import MAILDIRPP, Unmappable
 from mailkeep.wire.maildirname import flags_of, inexpressible, info_for, split
 
 TYPE_CHECKING = False
@@ -36,8 +33,6 @@ BATCH = 2000
 """Files changed between two syncs; the crash test replays at most so many."""
 WORKERS_FROM = 500
 """New messages of one mailbox from which on it pays to fork: a fork costs some milliseconds."""
-PARTS = (b"tmp", b"new", b"cur")
-NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO))
 
 
 class Applied:
@@ -72,30 +67,33 @@ class Apply:
             replay: A run was cut off: files may be in place already, and other programs may have used them.
         """
         self.ledger, self.index, self.maildir, self.vault = ledger, ledger.index, maildir, vault
-        self.trash = os.path.join(state, b"trash")
-        self.found = os.path.join(state, b"lost+found")
+        self.state = state
         self.hashed_after, self.replay = hashed_after, replay
         self.damaged: list[tuple[int]] = []
         self._there: dict[int, list[tuple[int, bytes, bytes, int]]] = {}
         self.tag = bytes(self.index.meta["store"])[:4].hex().encode()
         self.progress = progress
         self.report = Applied()
+        self.trash = Trash(state, ledger, maildir, vault, self.report.problems)
         self._names: dict[tuple[str, bytes | None, int], tuple[int, bytes]] = {}
-        self._placed: list[tuple[Mailbox, bytes]] = []
-        """Mailboxes whose directories are where they belong, and not yet known to be."""
         self._later: set[tuple[str, bytes | None, int]] = set()
         """Flags that cannot be shown yet, by the same keys: another program has the keywords locked."""
         self._locked: set[int] = set()
 
     def run(self) -> Applied:
         """Carry out everything that is marked. Durable on return; what had to wait stays marked."""
-        self.empty_trash()
-        directories = any(box.todo or box.problem for box in self.ledger.boxes.values())
-        if directories:
-            self._directories()
+        self.trash.empty()
+        directories = None
+        if any(box.todo or box.problem for box in self.ledger.boxes.values()):
+            from mailkeep.store.directories import Directories
+
+            directories = Directories(
+                self.ledger, self.maildir, self.vault.syncer, self.state, self.report.problems
+            )
+            directories.place()
         self._files()
-        if directories:
-            self._remove_directories()
+        if directories is not None:
+            directories.remove()
         return self.report
 
     # --- files
@@ -257,7 +255,7 @@ class Apply:
             self.report.waiting += 1
             self.report.problems.append((printable(box.dir) or ".", err.what))
         except OSError as err:
-            if err.errno in NO_ROOM:
+            if err.errno in fs.NO_ROOM:
                 raise fs.explain(err, f"a message of {box.name} could not be put in place") from err
             todo = 1
             self.report.waiting += 1
@@ -308,7 +306,7 @@ class Apply:
         assert record.base is not None
         name = record.base + (record.info or b"")
         directory = self.maildir.open(box.dir, SUBS[record.sub])
-        aside = Aside(os.path.dirname(self.trash))
+        aside = Aside(self.state)
         label = b"file.%d.%d.%b" % (record.no, record.ino, content_id.hex().encode())
         try:
             try:
@@ -494,12 +492,12 @@ class Apply:
         assert box.dir is not None
         assert record.base is not None
         name = record.base + (record.info or b"")
-        trash, aside = self._aside(record, box, content_id)
+        trash, aside = self.trash.aside(record, box, content_id)
         directory = self.maildir.open(box.dir, SUBS[record.sub])
         try:
             fs.rename_noreplace(name, aside, directory, trash)
         except FileNotFoundError:
-            if not (self.replay and _exists(aside, trash)):
+            if not (self.replay and fs.exists(aside, trash)):
                 record.sub, record.base, record.info, record.ino = NO_FILE, None, None, None
                 return  # gone already: by a crash after this step, or by another program
         except FileExistsError:
@@ -537,407 +535,6 @@ class Apply:
         finally:
             os.close(fd)
 
-    def _aside(self, record: Record, box: Mailbox, content_id: bytes) -> tuple[int, bytes]:
-        """(directory, name) under which a file is looked at before it is dropped.
-
-        In the state directory; where the vault holds copies, that may be on another file system: then in the mailbox's
-        tmp/, which no program reads as mail.
-        """
-        assert box.dir is not None
-        name = b"%d.%b" % (record.no, content_id.hex().encode())
-        if self.vault.mode == COPY:
-            return self.maildir.open(box.dir, b"tmp"), b"mailkeep." + name
-        return self._trash_fd(), name
-
-    def _trash_fd(self) -> int:
-        if not hasattr(self, "_trash"):
-            os.makedirs(self.trash, 0o700, exist_ok=True)
-            self._trash = fs.open_directory(self.trash)
-        return self._trash
-
-    def empty_trash(self) -> None:
-        """What a crash left between 'moved aside' and 'dropped': drop what the vault has, keep anything else."""
-        try:
-            names = os.listdir(self.trash)
-        except FileNotFoundError:
-            return
-        for name in names:
-            if self._is_spare(name):
-                fs.unlink(os.path.join(self.trash, name))
-            elif not self._put_back(name):
-                os.makedirs(self.found, 0o700, exist_ok=True)
-                fs.rename_noreplace(name, name, self._trash_fd(), fs.open_directory(self.found))
-                self.report.problems.append(
-                    (printable(self.found), "holds a file that a crash left half removed; look at it")
-                )
-
-    def _is_spare(self, name: bytes) -> bool:
-        """Whether a file in the trash has the bytes of the message that was to go, and the vault has them too.
-
-        Both are read: this happens after a crash only, and the file may be a copy, or rewritten meanwhile.
-        """
-        if not _is_aside(name):
-            return False
-        content_id = bytes.fromhex(name.partition(b".")[2].decode())
-        if not stat.S_ISREG(os.lstat(os.path.join(self.trash, name)).st_mode):
-            return False
-        try:
-            for path in (os.path.join(self.trash, name), self.vault.path(content_id)):
-                fd = os.open(path, fs.O_READ)
-                try:
-                    if hash_of(fd) != content_id:
-                        return False
-                finally:
-                    os.close(fd)
-        except OSError:
-            return False
-        return True
-
-    def _put_back(self, name: bytes) -> bool:
-        """A file that is not what was to be removed belongs where it was: the next scan takes it in."""
-        row = None
-        if _is_aside(name):
-            row = self.ledger.execute(
-                "SELECT mailbox, sub, base, info FROM record WHERE no = ? AND sub != 0",
-                (int(name.partition(b".")[0]),),
-            ).fetchone()
-        if row is None or self.ledger.boxes[row[0]].dir is None:
-            return False
-        try:
-            directory = self.maildir.open(self.ledger.boxes[row[0]].dir or b"", SUBS[row[1]])
-            fs.rename_noreplace(name, row[2] + (row[3] or b""), self._trash_fd(), directory)
-        except OSError:
-            return False
-        return True
-
-    # --- directories
-
-    def _place(self, box: Mailbox) -> bytes | None:
-        """Where a mailbox's directory belongs; None when it should have none."""
-        if (
-            not box.alive
-            and not self.ledger.execute(
-                "SELECT 1 FROM record WHERE mailbox = ? AND hold IS NOT NULL LIMIT 1", (box.no,)
-            ).fetchone()
-        ):
-            return None
-        return self.maildir.layout.directory(MailboxName.parse(box.name))
-
-    def _directories(self) -> None:
-        """Make and rename directories. Renames are tried again while others make room."""
-        self.maildir.close_directories()
-        self._finish_exchange()
-        pending = [box for box in self.ledger.boxes.values() if box.todo or (box.problem and box.alive)]
-        taken = {box.dir: box for box in self.ledger.boxes.values() if box.dir is not None}
-        vacated: set[bytes] = set()
-        progress = True
-        while pending and progress:
-            progress = False
-            for box in list(pending):
-                try:
-                    wanted = self._place(box)
-                    if (
-                        wanted in vacated
-                    ):  # who lay there must be known to lie elsewhere, whatever a power cut leaves
-                        self._note_placed()
-                        vacated.clear()
-                    if wanted is None or wanted == box.dir:
-                        pass
-                    elif wanted in taken:
-                        continue  # another mailbox lies there: two never share a directory
-                    elif box.dir is None:
-                        self._make(wanted)
-                    else:
-                        self._move(box.dir, wanted)
-                except Unmappable as err:
-                    self._wait(box, f"has no place in this layout: it {err.reason}")
-                    pending.remove(box)
-                    continue
-                except FileExistsError:
-                    continue
-                except OSError as err:
-                    if err.errno in NO_ROOM:
-                        raise fs.explain(err, f"the mailbox {box.name} could not be made") from err
-                    self._wait(box, f"its directory could not be made: {os.strerror(err.errno or 5)}")
-                    pending.remove(box)
-                    continue
-                pending.remove(box)
-                progress = True
-                if wanted is not None:
-                    if box.dir is not None and box.dir != wanted:
-                        taken.pop(box.dir, None)
-                        vacated.add(box.dir)
-                    taken[wanted] = box
-                    self._placed.append((box, wanted))
-            if not progress:
-                self._note_placed()
-                vacated.clear()
-                progress = self._exchange(pending, taken)
-        self._note_placed()
-        for box in pending:
-            self._wait(box, "another directory is in the way of its name")
-
-    def _exchange(self, pending: list[Mailbox], taken: dict[bytes, Mailbox]) -> bool:
-        """Mailboxes that change names in a ring: two directories change places; True when that was done."""
-        for box in pending:
-            other = self._next(box, pending, taken)
-            at, seen = other, {box.no}
-            while at is not None and at.no not in seen:
-                seen.add(at.no)
-                at = self._next(at, pending, taken)
-            if at is not box or other is None or box.dir is None or other.dir is None:
-                continue
-            with self.index.transaction():  # the inodes tell after a crash what was done
-                parts = {part: self._inode(os.path.join(box.dir, part)) for part in self._parts}
-                self.index.meta["exchange"] = packb([box.no, box.dir, other.no, other.dir, parts])
-            self._finish_exchange()
-            taken[box.dir], taken[other.dir] = box, other
-            return True
-        return False
-
-    def _next(self, box: Mailbox, pending: list[Mailbox], taken: dict[bytes, Mailbox]) -> Mailbox | None:
-        """The mailbox that lies where this one belongs, if it is to move as well."""
-        try:
-            wanted = self._place(box)
-        except Unmappable:
-            return None
-        other = None if wanted is None else taken.get(wanted)
-        return other if other in pending else None
-
-    @property
-    def _parts(self) -> tuple[bytes, ...]:
-        """What moves with a mailbox, below its directory: in the nested layout its children stay where they are."""
-        return (b"",) if self.maildir.layout.kind == MAILDIRPP else PARTS
-
-    def _inode(self, path: bytes) -> int:
-        return os.stat(path.rstrip(b"/"), dir_fd=self.maildir.fd, follow_symlinks=False).st_ino
-
-    def _finish_exchange(self) -> None:
-        """Let two mailboxes change places of which that was announced, or what a crash left of it; note where they lie."""
-        blob = self.index.meta.get("exchange")
-        if not blob:
-            return
-        no, directory, other_no, other_directory, parts = unpackb(blob)
-        done = []
-        for part, inode in parts.items():
-            here, there = os.path.join(directory, part), os.path.join(other_directory, part)
-            if self._inode(here) == inode:
-                fs.exchange(here.rstrip(b"/"), there.rstrip(b"/"), self.maildir.fd)
-            done.append(self._inode(there) == inode)
-        self.vault.syncer.note(os.path.join(self.maildir.root, directory))
-        self.vault.syncer.note(os.path.join(self.maildir.root, other_directory))
-        self.vault.syncer.sync()
-        with self.index.transaction():
-            if all(done):
-                for box, where in (
-                    (self.ledger.boxes[no], other_directory),
-                    (self.ledger.boxes[other_no], directory),
-                ):
-                    box.dir, box.dirty = where, True
-            self.index.meta["exchange"] = self.index.meta["structure"] = None
-
-    def _note_placed(self) -> None:
-        """Note where mailboxes lie, once that is durable: else a power cut would leave them where nobody looks."""
-        if any(box.dir != wanted for box, wanted in self._placed):
-            self._sync_directories([path for box, wanted in self._placed for path in (box.dir, wanted)])
-        if self._placed:
-            with self.index.transaction():
-                for box, wanted in self._placed:
-                    if box.dir is None:
-                        box.stamps = self._inodes(wanted)
-                    box.dir, box.todo, box.problem, box.dirty = wanted, False, None, True
-                self.index.meta["structure"] = None
-            self._placed.clear()
-
-    def _inodes(self, directory: bytes) -> bytes | None:
-        """What a mailbox that was never listed is known by when it is renamed."""
-        try:
-            known: bytes = packb([[stamp[0], 0, 0] for stamp in self.maildir.stamps(directory)])
-        except OSError:
-            return None  # gone already
-        return known
-
-    def _sync_directories(self, paths: list[bytes | None]) -> None:
-        """Make durable that these directories are there, or are not."""
-        for path in filter(None, paths):
-            parts = path.split(b"/")
-            for names in (
-                *(parts[:depth] for depth in range(1, len(parts) + 1)),
-                *([path, s] for s in PARTS),
-            ):
-                self.vault.syncer.note(os.path.join(self.maildir.root, *names))
-        self.vault.syncer.sync()
-
-    def _wait(self, box: Mailbox, why: str) -> None:
-        self.report.problems.append((box.name, why + "; the mailbox waits, its mail is in the vault"))
-        if box.problem != why or box.todo:
-            with self.index.transaction():
-                box.problem, box.todo, box.dirty = why, False, True
-
-    def _make(self, path: bytes) -> None:
-        """Make a mailbox's directories; those that are there already are taken as they are."""
-        at = self.maildir.fd
-        parts = path.split(b"/") if path else []
-        for depth in range(1, len(parts) + 1):
-            fs.make_directory(b"/".join(parts[:depth]), at)
-        prefix = path + b"/" if path else b""
-        for sub in PARTS:  # cur last: it makes the directory a mailbox
-            fs.make_directory(prefix + sub, at)
-        if path and self.maildir.layout.kind == MAILDIRPP:
-            try:
-                with fs.Parent(prefix + b"maildirfolder", at) as (fd, name):
-                    os.close(os.open(name, fs.O_CREATE, 0o600, dir_fd=fd))
-            except FileExistsError:
-                pass
-
-    def _move(self, source: bytes, target: bytes) -> None:
-        at = self.maildir.fd
-        if not _exists(os.path.join(source, b"cur"), at) and _exists(os.path.join(target, b"cur"), at):
-            return  # done before a crash, or by the rename of a parent
-        if self.maildir.layout.kind == MAILDIRPP:
-            fs.rename_noreplace(source, target, at, at)
-            return
-        if _exists(os.path.join(target, b"cur"), at):
-            raise FileExistsError
-        parts = target.split(b"/")
-        for depth in range(1, len(parts) + 1):
-            fs.make_directory(b"/".join(parts[:depth]), at)
-        for sub in PARTS:
-            try:
-                with (
-                    fs.Parent(os.path.join(source, sub), at) as (source_fd, name),
-                    fs.Parent(os.path.join(target, sub), at) as (target_fd, _),
-                ):
-                    fs.rename_noreplace(name, name, source_fd, target_fd)
-            except FileNotFoundError:
-                fs.make_directory(os.path.join(target, sub), at)
-        try:
-            _rmdir(source, at)
-        except OSError:
-            pass  # it holds other mailboxes, or files that are not ours
-
-    def _remove_directories(self) -> None:
-        """Take away the directories of deleted mailboxes, whole, into the state directory, if no mail is in them."""
-        gone: list[Mailbox] = []
-        for box in [b for b in self.ledger.boxes.values() if b.todo]:
-            if box.dir is None or box.dir == b"":
-                gone.append(box)
-                continue
-            if self._place(box) is not None:
-                continue
-            try:
-                kept = self._take_away(box.dir, box)
-            except FileNotFoundError:
-                kept = None
-            except OSError as err:
-                kept = f"its directory could not be removed: {os.strerror(err.errno or 5)}"
-            if kept:
-                self._wait(box, kept)
-            else:
-                gone.append(box)
-        if any(box.dir for box in gone):
-            self._sync_directories([box.dir for box in gone])
-        if gone:
-            with self.index.transaction():
-                for box in gone:
-                    box.dir = None if box.dir else box.dir  # b"": the root stays a mailbox's directory
-                    box.stamps, box.todo, box.dirty = None, False, True
-                self.index.meta["structure"] = None
-
-    def _take_away(self, path: bytes, box: Mailbox) -> str | None:
-        self.maildir.close_directories()
-        for sub in SUBS[1:]:
-            if _exists(os.path.join(path, sub), self.maildir.fd) and any(
-                name[:1] != b"." for name in os.listdir(b"/proc/self/fd/%d" % self.maildir.open(path, sub))
-            ):
-                return "it was deleted elsewhere, and new mail is in it"
-        self.maildir.close_directories()
-        if self.maildir.layout.kind == MAILDIRPP:
-            removed = os.path.join(os.path.dirname(self.trash), b"removed-mailboxes")
-            os.makedirs(removed, 0o700, exist_ok=True)
-            aside = b"%b.%d" % (box.id.hex().encode(), self.index.seq)
-            fd = fs.open_directory(removed)
-            try:
-                try:
-                    fs.rename_noreplace(path, aside, self.maildir.fd, fd)
-                except OSError as err:
-                    if err.errno != errno.EXDEV:
-                        raise
-                    kept = self._remove_parts(path)
-                    if not kept:
-                        self._carry_over(path, os.path.join(removed, aside))
-                    return kept
-                self.vault.syncer.note(os.path.join(removed, aside))
-                for sub in SUBS[1:]:
-                    if os.listdir(os.path.join(removed, aside, sub)):  # delivered between look and rename
-                        fs.rename_noreplace(aside, path, fd, self.maildir.fd)
-                        return "it was deleted elsewhere, and new mail is in it"
-            finally:
-                os.close(fd)
-            return None
-        kept = self._remove_parts(path)
-        if not kept:
-            try:
-                _rmdir(path, self.maildir.fd)
-            except OSError:
-                pass  # other mailboxes lie below it, or files that are not ours
-        return kept
-
-    def _remove_parts(self, path: bytes) -> str | None:
-        """Remove tmp, new and cur of a mailbox, which are empty; why they stay, if they are not."""
-        removed_here = []
-        for sub in PARTS:
-            try:
-                _rmdir(os.path.join(path, sub), self.maildir.fd)
-                removed_here.append(sub)
-            except FileNotFoundError:
-                pass  # by a run that was cut off
-            except OSError as err:
-                if err.errno in NO_ROOM:
-                    raise
-                # Delivered between look and removal: without its parts it would be hidden.
-                for gone in removed_here:
-                    fs.make_directory(os.path.join(path, gone), self.maildir.fd)
-                return "it was deleted elsewhere, and new mail is in it"
-        return None
-
-    def _carry_over(self, path: bytes, target: bytes) -> None:
-        """Copy what other programs left beside a mailbox's parts to another file system, then remove it here.
-
-        What is no regular file stays, and the directory with it: without its parts it is no mailbox any more.
-        """
-        source = fs.open_directory(path, self.maildir.fd)
-        try:
-            names = [
-                name
-                for name in os.listdir(b"/proc/self/fd/%d" % source)
-                if fs.is_regular(os.stat(name, dir_fd=source, follow_symlinks=False))
-            ]
-            if names:
-                os.makedirs(target, 0o700, exist_ok=True)
-            for name in names:
-                copy = os.path.join(target, name)
-                if os.path.lexists(copy):  # by a run that was cut off; what it copied is still there
-                    fs.unlink(copy)
-                fd, to = os.open(name, fs.O_READ, dir_fd=source), os.open(copy, fs.O_CREATE, 0o600)
-                try:
-                    copy_bytes(fd, to)
-                    fs.fsync(to)
-                finally:
-                    os.close(fd)
-                    os.close(to)
-            if names:
-                fs.fsync_path(target)
-                fs.fsync_path(os.path.dirname(target))
-            for name in names:
-                fs.unlink(name, dir_fd=source)
-        finally:
-            os.close(source)
-        try:
-            _rmdir(path, self.maildir.fd)
-        except OSError:
-            pass  # what is in it is not ours
-
 
 class _Waits(Exception):
     """A file is not as the index has it: left alone until a scan has seen it."""
@@ -955,22 +552,3 @@ def _holds(name: bytes, directory: int, content_id: bytes) -> bool:
         return False
     finally:
         os.close(fd)
-
-
-def _is_aside(name: bytes) -> bool:
-    number, _, rest = name.partition(b".")
-    return number.isdigit() and len(rest) == 64 and all(c in b"0123456789abcdef" for c in rest)
-
-
-def _rmdir(path: bytes, at: int) -> None:
-    with fs.Parent(path, at) as (fd, name):
-        fs.rmdir(name, dir_fd=fd)
-
-
-def _exists(path: bytes, at: int) -> bool:
-    try:
-        with fs.Parent(path, at) as (fd, name):
-            os.stat(name, dir_fd=fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True

@@ -41,6 +41,8 @@ AT_FDCWD = -100
 _SYNCFS_TYPES = frozenset((0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994))
 
 READ_BYTES = 1 << 18
+NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO))
+"""Errors of a disk or a process that has no more to give: what comes next would fail too."""
 NS_MAX = (1 << 33) * 1_000_000_000 - 1
 """The year 2242. Nanoseconds of times after 2262 do not fit into 64 bits."""
 
@@ -163,6 +165,16 @@ def rename(
 def rmdir(path: bytes, *, dir_fd: int | None = None) -> None:
     """Remove a directory that is empty; any other stays, with an OSError."""
     os.rmdir(path, dir_fd=dir_fd)
+
+
+def exists(path: bytes, at: int) -> bool:
+    """Whether there is anything of this path below a directory; no link in it is followed."""
+    try:
+        with Parent(path, at) as (fd, name):
+            os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def drop_stale(name: bytes, at: int, seconds: int) -> None:
