@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from mailkeep.cli.look import Look
 from mailkeep.cli.run import Options, Output, Place, find, open_store, places
-from mailkeep.cli.sync import Target, _spawn, _why, converse, target_of, view_of
+from mailkeep.cli.target import Target, ask, target_of, view_of
 from mailkeep.domain.errors import (
     EXIT_BUSY,
     EXIT_FAULTS,
     MailkeepError,
-    PeerUnavailable,
     StoreBusy,
     exit_code_of,
     printable,
@@ -23,7 +22,6 @@ from mailkeep.replicate.initiator import Initiator
 from mailkeep.rules.identity import Stale
 from mailkeep.store.maildir import Maildir
 from mailkeep.store.vault import COPY
-from mailkeep.wire.frames import Wire
 from mailkeep.wire.layouts import Layout, Unmappable
 from mailkeep.wire.units import format_count
 
@@ -268,27 +266,7 @@ def _ask(place: Place, peer: PeerSettings, findings: Findings) -> list[MailboxNa
 def _session(place: Place, target: Target) -> list[MailboxName]:
     store = open_store(place, dry=True)
     try:
-        wire = Wire()
-        wire.greet(dry="1", lock=store.lock.name)
-        child = _spawn(target)
-        try:
-            asking = Asking(
-                store,
-                target.name,
-                direction="pull",
-                dry=True,
-                view=view_of(target.settings),
-                force=True,
-                wire=wire,
-            )
-            asking.start()
-            try:
-                converse(asking, child, target)
-            except PeerUnavailable as err:
-                raise _why(err, child, target) from err
-            return asking.peer_names()
-        finally:
-            child.end(2.0)
+        return ask(store, target, Asking, 2.0).peer_names()
     finally:
         store.close()
 

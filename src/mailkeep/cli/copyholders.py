@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mailkeep.cli.run import Output, Place
-    from mailkeep.cli.sync import Target
+    from mailkeep.cli.target import Target
     from mailkeep.replicate.prove import Asker
     from mailkeep.store.store import Store
     from mailkeep.system.process import Child
@@ -53,7 +53,7 @@ class Copies:
         return {no: len(who) for no, who in stores.items()}
 
     def _connect(self) -> list[tuple[Target, Child, Asker]]:
-        from mailkeep.cli.sync import _spawn, target_of
+        from mailkeep.cli.target import spawn, target_of
         from mailkeep.replicate.prove import Asker
 
         out = []
@@ -61,7 +61,7 @@ class Copies:
         for settings in self.place.settings.peers.values():
             target = target_of(settings)
             try:
-                child = _spawn(target)
+                child = spawn(target)
             except MailkeepError as err:
                 self.output.error(err)
                 continue

@@ -580,7 +580,7 @@ def _notmuch(place: Place, subject: str) -> Iterator[Finding]:
 
 def _peer(place: Place, peer: Any, *, offline: bool) -> Iterator[Finding]:
     """Can the peer's command be started, and does a mailkeep answer there? No session is begun."""
-    from mailkeep.cli.sync import target_of
+    from mailkeep.cli.target import target_of
 
     target = target_of(peer)
     subject = f"peer {peer.name}"

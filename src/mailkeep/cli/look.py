@@ -139,7 +139,7 @@ class Look:
 
     def _waiting_for(self, no: int | None, settings: PeerSettings) -> dict[str, int]:
         """Messages that were changed here in a way the peer has not taken in, by mailbox."""
-        from mailkeep.cli.sync import view_of
+        from mailkeep.cli.target import view_of
         from mailkeep.store.news import waiting
 
         view = view_of(settings)

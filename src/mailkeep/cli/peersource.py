@@ -11,12 +11,10 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from mailkeep.cli.run import Place, open_store
-from mailkeep.cli.sync import _spawn, _why, converse, target_of, view_of
-from mailkeep.domain.errors import PeerUnavailable, UsageError
+from mailkeep.cli.target import ask, target_of
+from mailkeep.domain.errors import UsageError
 from mailkeep.replicate.initiator import Initiator
 from mailkeep.store.foreign import PEER, Item, Problems
-from mailkeep.store.gate import take_lock
-from mailkeep.wire.frames import Wire
 from mailkeep.wire.headers import NOTHING, Headers
 from mailkeep.wire.mbox import message_key
 
@@ -56,44 +54,11 @@ class PeerSource:
         assert place.settings is not None
         target = target_of(place.settings.peer(name))
         rehearse(self._place)
-        lock = take_lock(self._place.root, self._place.state)
-        wire = Wire()
-        wire.greet(dry="1", lock=lock.name)
-        try:
-            child = _spawn(target)
-        except BaseException:
-            lock.release()
-            raise
-        try:
-            out = wire.output(flush=True)
-            try:
-                os.write(child.stdin, bytes(out))
-            except OSError:
-                pass  # it is gone already; its exit status tells why
-            out.clear()
-            self._store = store = open_store(self._place, dry=True, lock=lock)
-            store.scan()
-            initiator = Initiator(
-                store,
-                target.name,
-                direction="pull",
-                dry=True,
-                view=view_of(target.settings),
-                force=True,
-                wire=wire,
-            )
-            initiator.start()
-            try:
-                converse(initiator, child, target)
-            except BaseException:
-                initiator.abandon()
-                raise
-            for where, why in (*initiator.refused, *initiator.remote_problems):
-                self.problems.add(where, why)
-        except PeerUnavailable as err:
-            raise _why(err, child, target) from err
-        finally:
-            child.end(10.0)
+        self._store = store = open_store(self._place, dry=True)
+        store.scan()
+        asked = ask(store, target, Initiator)
+        for where, why in (*asked.refused, *asked.remote_problems):
+            self.problems.add(where, why)
 
     def close(self) -> None:
         """Remove what the session needed."""

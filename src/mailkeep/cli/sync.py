@@ -7,6 +7,7 @@ import sys
 
 from mailkeep.cli.main import explained
 from mailkeep.cli.run import Options, Output, Place, error_table, find, make_ready, no_peers, open_store
+from mailkeep.cli.target import Target, converse, one_off, spawn, target_of, view_of, why_ended
 from mailkeep.domain.errors import (
     EXIT_DONE,
     EXIT_HELD,
@@ -15,16 +16,13 @@ from mailkeep.domain.errors import (
     MailkeepError,
     PeerUnavailable,
     StoreBusy,
-    UsageError,
     describe,
     exit_code_of,
-    printable,
     worst_exit_code,
 )
 from mailkeep.rules.identity import Stale
 from mailkeep.store.gate import take_lock
 from mailkeep.system import clock
-from mailkeep.system.process import Child
 from mailkeep.wire.frames import Wire
 
 TYPE_CHECKING = False
@@ -37,33 +35,11 @@ if TYPE_CHECKING:
     from mailkeep.store.findings import Report
     from mailkeep.store.store import Store
     from mailkeep.system.lock import Lock
-    from mailkeep.wire.config import PeerSettings
-    from mailkeep.wire.peerurl import PeerUrl
 
 PEER_BUSY_SECONDS = 10.0
 """How long a peer that is busy with another run is asked again, when --wait says nothing else."""
 BACK_OFF_SECONDS = 0.2
-TIMEOUT_SECONDS = 300.0
 RESTARTS_MAX = 3
-
-
-class Target:
-    """A peer to be reached: its name, the command that starts it, and what is configured."""
-
-    __slots__ = ("argv", "name", "settings", "shown")
-
-    def __init__(self, name: str, argv: list[str], settings: PeerSettings | None, shown: str) -> None:
-        self.name, self.argv, self.settings, self.shown = name, argv, settings, shown
-
-    @property
-    def direction(self) -> str:
-        """Which way changes go."""
-        return "both" if self.settings is None else self.settings.direction
-
-    @property
-    def timeout(self) -> float:
-        """Seconds of silence after which the peer counts as gone."""
-        return TIMEOUT_SECONDS if self.settings is None else self.settings.timeout
 
 
 def sync(options: Options) -> int:
@@ -181,7 +157,7 @@ class Run:
         wire = Wire()
         wire.greet(dry=str(int(options.dry)), lock=lock.name)
         try:
-            child = _spawn(target)
+            child = spawn(target)
         except BaseException:
             lock.release()
             raise
@@ -219,7 +195,7 @@ class Run:
             return self._done(target, initiator, report, clock.monotonic() - began)
         except PeerUnavailable as err:
             patience = 1.0
-            raise _why(err, child, target) from err
+            raise why_ended(err, child, target) from err
         finally:
             child.end(patience)
 
@@ -289,63 +265,12 @@ class Run:
 def _targets(options: Options, place: Place) -> list[Target]:
     remote = options.remote
     if remote is not None:
-        return [_one_off(remote)]
+        return [one_off(remote)]
     assert place.settings is not None
     names = options.peers or list(place.settings.peers)
     if not names:
         raise no_peers(place.name)
     return [target_of(place.settings.peer(name)) for name in names]
-
-
-def target_of(peer: PeerSettings) -> Target:
-    """How to reach a configured peer."""
-    store = ["--store", peer.remote_store] if peer.remote_store else []
-    if peer.command is not None:
-        argv = ["/bin/sh", "-c", peer.command] if isinstance(peer.command, str) else list(peer.command)
-        return Target(peer.name, argv, peer, " ".join(argv))
-    if peer.path is not None:
-        return Target(peer.name, [*this_program(), "serve", "--path", peer.path], peer, peer.path)
-    assert peer.url is not None
-    words = ["--path", peer.url.path] if peer.url.path else store
-    return Target(peer.name, ssh(peer.url, words), peer, str(peer.url))
-
-
-def _one_off(location: str) -> Target:
-    from mailkeep.wire.peerurl import parse_location
-
-    try:
-        url = parse_location(location)
-    except ValueError as err:
-        raise UsageError(str(err), hint="name a path, or a machine and a path there: server:Maildir") from err
-    if url is None:
-        path = os.path.abspath(os.path.expanduser(location))
-        return Target(location, [*this_program(), "serve", "--path", path], None, path)
-    words = ["--path", url.path] if url.path else []
-    return Target(location, ssh(url, words), None, str(url))
-
-
-def ssh(url: PeerUrl, words: list[str]) -> list[str]:
-    """The user's own ssh, with his configuration, keys and agents; the far shell sees quoted words."""
-    remote = ["mailkeep", "serve", *words]
-    argv = ["ssh", "-T"]
-    if url.port:
-        argv += ["-p", str(url.port)]
-    if url.user:
-        argv += ["-l", url.user]
-    return [*argv, "--", url.host, " ".join(_quoted(word) for word in remote)]
-
-
-def _quoted(word: str) -> str:
-    if word.startswith("~/"):
-        return "~/" + _quoted(word[2:])
-    if word and all(c.isalnum() or c in "-_./=+,@%" for c in word):
-        return word
-    return "'" + word.replace("'", "'\"'\"'") + "'"
-
-
-def this_program() -> list[str]:
-    """How to start this very mailkeep again."""
-    return [sys.executable, "-c", "from mailkeep.cli.main import entry; entry()"]
 
 
 def has_alarms(store: Store) -> bool:
@@ -372,75 +297,6 @@ def _both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     }
     codes = (first["exit"], second["exit"])
     return {**second, **counts, **sums, "same": False, "exit": worst_exit_code(codes)}
-
-
-def converse(initiator: Initiator, child: Child, target: Target) -> None:
-    """Have the session with a peer that was started.
-
-    Raises:
-        MailkeepError: It did not come to its end; what was committed stays.
-    """
-    from mailkeep.replicate.channel import drive
-
-    drive(
-        initiator,
-        child.stdout,
-        child.stdin,
-        timeout_seconds=target.timeout,
-        until=lambda: initiator.finished,
-    )
-    if not initiator.finished:
-        initiator.closed()
-
-
-def _spawn(target: Target) -> Child:
-    try:
-        return Child(target.argv)
-    except OSError as err:
-        raise PeerUnavailable(
-            f"the peer {target.name} cannot be reached: {printable(target.argv[0])}: {os.strerror(err.errno or 2)}",
-            untouched="anything",
-            hint="install it, or correct the peer's address (mailkeep config show)",
-        ) from err
-
-
-def _why(err: PeerUnavailable, child: Child, target: Target) -> PeerUnavailable:
-    """A connection that ended, explained by how its command ended."""
-    status = child.wait(2.0)
-    program = target.argv[0]
-    if status == 255 and program == "ssh":
-        return PeerUnavailable(
-            f"ssh could not reach {target.shown}, or was refused (its own words are above)",
-            untouched="anything on either side" if "before it said" in err.what else err.untouched,
-            hint="try the same by hand: " + " ".join(target.argv[:-1]) + " true",
-        )
-    if status in (126, 127):
-        return PeerUnavailable(
-            f"there is no mailkeep at the far end of {target.name} (the command ended with status {status})",
-            untouched="anything on either side",
-            hint="install it there, in the PATH that non-interactive logins get, or give the peer a command with its full path",
-        )
-    if status is not None and status < 0:
-        return PeerUnavailable(
-            f"{err.what}: {printable(program)} was ended by signal {-status}",
-            untouched=err.untouched,
-            hint=err.hint,
-        )
-    return err
-
-
-def view_of(peer: PeerSettings | None) -> View:
-    """Which mailboxes a peer gets, under which names."""
-    from mailkeep.replicate.view import View
-
-    if peer is None or not (peer.include or peer.exclude or peer.map):
-        return View()
-    from mailkeep.wire.patterns import NameMap, Patterns
-
-    patterns = None
-    if peer.include or peer.exclude:
-        patterns = Patterns.parse([*(peer.include or ("*",)), *("!" + text for text in peer.exclude)])
-    return View(patterns, NameMap(peer.map.items()) if peer.map else None)
 
 
 def _check_map(store: Store, view: View, target: Target) -> None:

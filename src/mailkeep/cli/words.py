@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mailkeep.cli.sync import Target
+    from mailkeep.cli.target import Target
     from mailkeep.replicate.initiator import Initiator
     from mailkeep.store.ledger import Ledger
     from mailkeep.store.store import Store
