@@ -685,3 +685,48 @@ def test_after_an_index_came_from_a_backup_nothing_that_was_freed_since_is_belie
     side.at_rest()
     kept = with_store(side, lambda store: store.index.value("SELECT count(*) FROM content WHERE kept"))
     assert kept == 0
+
+
+def compare_everything(store: Store) -> None:
+    with store.index.transaction():
+        store.index.meta["suspect"] = 1
+
+
+@pytest.mark.parametrize("first", ["who forgot", "who did not"])
+@pytest.mark.parametrize("way", ["anew", "moved back", "compared"])
+def test_what_is_delivered_again_has_no_flags_of_its_forgotten_former_life(
+    tmp_path: Path, calendar: Calendar, first: str, way: str
+) -> None:
+    """Its tombstone is forgotten on one replica and not yet on the other two."""
+    a, b, c = (Side(tmp_path, name, limits=NEVER_HELD).create() for name in "abc")
+    path = a.deliver(b"", text("again"), "FRS")
+    b.deliver(b"", text("stays"), "S")
+    for _ in range(2):
+        settle(a, b)
+        settle(b, c)
+    if way == "moved back":
+        a.mailbox(b".Work")
+        os.rename(path, a.path(b".Work", b"cur", os.path.basename(path).partition(b":")[0] + b":2,FRS"))
+    else:
+        os.unlink(path)
+    for number in range(3):  # until everybody knows that everybody has heard of it
+        a.scan()
+        settle(a, b)
+        settle(b, c)
+        b.deliver(b"", text(f"news {number}"), "S")
+    settle(a, b)
+    calendar.go(500)
+    assert expire(b).forgotten == 1
+    b.deliver(b"", text("again"), "")
+    b.scan()
+    if way == "compared":  # every row travels, tombstones too
+        for side in (a, b, c):
+            with_store(side, compare_everything)
+    for one, other in ((b, a), (b, c), (a, c)) if first == "who forgot" else ((a, b), (c, b), (c, a)):
+        settle(one, other)
+    settle(b, c)
+    for side in (a, b, c):
+        flags = [flags for box, flags, mail in side.shown() if box == "" and mail == text("again").decode()]
+        assert flags == [""], side.root
+        side.at_rest()
+    assert a.shown() == b.shown() == c.shown()

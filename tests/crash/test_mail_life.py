@@ -176,6 +176,29 @@ def test_identical_copies_and_one_message_id_on_different_mails(pair: tuple[Side
     assert a.texts().count("three times") == b.texts().count("three times") == 2
 
 
+def test_a_message_that_is_delivered_again_has_its_new_date_everywhere(pair: tuple[Side, Side]) -> None:
+    """Else a rule of expiry would count its age from the delivery of years ago, on the replicas that knew it."""
+    a, b = pair
+    days = (1_500_000_000, 1_700_000_000)
+    for number in range(20):
+        a.deliver(b"", b"stays %d" % number, "S")
+    os.utime(a.deliver(b"", b"again", "S"), (days[0],) * 2)
+    settle(a, b)
+    os.unlink(b.path_of("again"))
+    b.scan()
+    settle(a, b)
+    os.utime(b.deliver(b"", b"again", "S"), (days[1],) * 2)
+    settle(a, b)
+    for side in (a, b):
+        assert os.stat(side.path_of("again")).st_mtime == days[1]
+        store = side.open()
+        dates = {date for (date,) in store.index.execute("SELECT date FROM record WHERE date != 0 AND live")}
+        store.close()
+        assert days[0] not in dates
+        assert days[1] in dates
+        side.at_rest()
+
+
 def test_names_that_are_swapped_between_two_messages(pair: tuple[Side, Side]) -> None:
     a, b = pair
     one, two = (a.path(path) for path in a.files()[:2])

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from .state import (
+    FLAG_PREFIX,
     LIVE,
     NEVER,
     VALIDITY,
@@ -201,10 +202,26 @@ class Commit:
                 if self.was_purged(record):
                     continue
                 mine.records[key] = Record()
-            self.merge_cell(mine.records[key], record, i)
+            theirs_now = record.twin()
+            self.bury_former_life(mine.records[key], record, self.offer.vector)
+            self.bury_former_life(theirs_now, mine.records[key], self.before.seen)
+            self.merge_cell(mine.records[key], theirs_now, i)
         if i in self.compared:
             for key in mine.live().keys() - theirs.records.keys():
                 self.merge_cell(mine.records[key], Record(), i)
+
+    def bury_former_life(self, dead: Record, later: Record, vector: Vector) -> None:
+        """Take from a tombstone the flags that its key does not have any more where it came to life since.
+
+        Registers go with a purge only. Who lacks one that it has taken in purged the tombstone, and made the message anew.
+        """
+        if LIVE not in dead.registers or LIVE not in later.registers or dead.is_live:
+            return
+        if heavier(dead.registers[LIVE], later.registers[LIVE]) == dead.registers[LIVE]:
+            return
+        for name in dead.registers.keys() - later.registers.keys():
+            if name.startswith(FLAG_PREFIX) and covers(vector, dead.registers[name].stamp):
+                del dead.registers[name]
 
     def was_purged(self, missing: Record) -> bool:
         """Whether an offered record that is missing here is a tombstone that was here: it need not come back."""

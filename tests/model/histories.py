@@ -53,6 +53,7 @@ class World:
         purged: Records of which some replica forgot a tombstone;
         purged_early: those forgotten before it had heard of all replicas;
         purged_last: contents that then lived on no replica any more.
+        lost_flags: Flags of a record that a broken index lost: mailbox, key, register.
         renumbered: Contents whose copy numbers a lost index changed: 'copy 1, with copy 0 removed' is found again
             as copy 0, and dies of its old tombstone. The vault still has it.
         reported: Contents that some replica reported as revived.
@@ -74,6 +75,7 @@ class World:
         self.approvals: set[tuple[MailboxId, Key, int]] = set()
         self.purged: set[tuple[MailboxId, Key]] = set()
         self.purged_early: set[tuple[MailboxId, Key]] = set()
+        self.lost_flags: set[tuple[MailboxId, Key, str]] = set()
         self.purged_last: set[Content] = set()
         self.renumbered: set[Content] = set()
         self.reported: set[Content] = set()
@@ -254,9 +256,11 @@ class World:
                     continue
                 flags = sorted(name for name in record.registers if name[0] == FLAG_PREFIX)
                 if flags and self.rng.random() < 0.7:
+                    flags = flags[:1]
                     del record.registers[flags[0]]
                 else:
                     del box.records[key]
+                self.lost_flags |= {(i, key, name) for name in flags}
                 self.say(replica.name, "loses", key)
 
     def reindex(self, replica: Replica, *, keep_uids: bool) -> None:

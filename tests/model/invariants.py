@@ -193,6 +193,8 @@ def check_causality(world: World, replica: Replica) -> None:
             if name == LIVE and not is_purge_exempt(world, i, key, bool(value), is_weak, allowed):
                 require(value in allowed, "causality: purged", key, "ends", value)
             continue  # Nothing orders the flags of a record that was purged and added again.
+        if key and not value and (i, key, name) in world.lost_flags:
+            continue  # Once the message had died and come back, this is as if it had been purged.
         require(value in allowed, "causality:", key or i.hex()[:8], name, "ends", value)
 
 

@@ -451,4 +451,18 @@ BREAKAGES = (
         "{word}",
         "tests/cli/test_giving.py::test_what_is_to_be_typed_can_be_typed",
     ),
+    Breakage(
+        "flags of a forgotten former life come back",
+        "store/merge.py",
+        "        theirs = _without(theirs, of_former_life(theirs, mine, was_seen, self.ids))\n",
+        "",
+        "tests/crash/test_expiry.py::test_what_is_delivered_again_has_no_flags_of_its_forgotten_former_life",
+    ),
+    Breakage(
+        "a message that is delivered again keeps its first date elsewhere",
+        "store/merge.py",
+        "            record.date = date  # it was delivered again, there\n",
+        "            pass\n",
+        "tests/crash/test_mail_life.py::test_a_message_that_is_delivered_again_has_its_new_date_everywhere",
+    ),
 )

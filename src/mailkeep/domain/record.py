@@ -121,6 +121,28 @@ def known_to(registers: Mapping[str, Register], vector: Mapping[int, int]) -> bo
     return all(vector.get(r.replica, 0) >= r.lamport for r in registers.values())
 
 
+def of_former_life(
+    dead: Registers, later: Registers, vector: Mapping[int, int], ids: Sequence[bytes]
+) -> list[str]:
+    """Flags of a tombstone that its later life on another replica does not have, and need not get.
+
+    A row never loses a register but with the whole row, as a tombstone that was forgotten. So who has taken a write in and
+    lacks it in a record that was made alive after this death has forgotten it, and made the record anew.
+
+    Args:
+        vector: Of the replica that has `later`.
+
+    Returns:
+        Names; none where `dead` is no tombstone, or the last word.
+    """
+    death = dead[LIVE]
+    if death.value or newer(death, later[LIVE], ids) == death:
+        return []
+    return [
+        name for name, r in dead.items() if name not in later and name not in NOT_FLAGS and covers(vector, r)
+    ]
+
+
 def join(into: Vector, other: Mapping[int, int]) -> bool:
     """Raise `into` to cover what `other` covers; True when that changed it."""
     changed = False

@@ -27,6 +27,7 @@ from mailkeep.domain.record import (
     join,
     known_to,
     newer,
+    of_former_life,
     order,
 )
 from mailkeep.store.history import MERGED
@@ -446,7 +447,15 @@ class Merge:
                 _, content_id, copy, live, uid, date, size, blob, still, content, _, record_no = row[:12]
                 if record_no is not None:
                     self._existing(
-                        Record(row[11:]), content_id, bool(live), uid, blob, bool(still), whole, was_seen
+                        Record(row[11:]),
+                        content_id,
+                        bool(live),
+                        uid,
+                        date,
+                        blob,
+                        bool(still),
+                        whole,
+                        was_seen,
                     )
                     continue
                 if not live and (self.additions or known_to(decode(blob, False, uid), was_seen)):
@@ -497,12 +506,16 @@ class Merge:
         content_id: bytes,
         live: bool,
         uid: int,
+        date: int,
         blob: bytes,
         still: bool,
         whole: bool,
         was_seen: Vector,
     ) -> None:
         mine, theirs = record.regs, decode(blob, live, uid)
+        if not self.additions:  # whose vector is not believed
+            mine = _without(mine, of_former_life(mine, theirs, self.claim.vector, self.ids))
+        theirs = _without(theirs, of_former_life(theirs, mine, was_seen, self.ids))
         regs, changed = self._merged(mine, theirs, whole, was_seen)
         if (record.live or live) and not regs[LIVE].value:
             self.places.setdefault(record.content, []).append(
@@ -513,6 +526,8 @@ class Merge:
                 self._still.add(record.content)
             return
         was_live, was_shown, was_uid, was_flags = record.live, record.shown, record.uid, record.flags
+        if live and not was_live and regs[LIVE].value and record.sub == NO_FILE:
+            record.date = date  # it was delivered again, there
         self.ledger.take(record, regs, content_id)
         if record.live != was_live or record.uid != was_uid:
             self.changed.append((record, was_shown, was_uid))
@@ -729,3 +744,7 @@ class Merge:
                 (first_new,),
             )
         )
+
+
+def _without(registers: Registers, names: list[str]) -> Registers:
+    return {name: r for name, r in registers.items() if name not in names} if names else registers
