@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 from mailkeep.store import backup as backups
 from mailkeep.store.gate import INDEX
 from mailkeep.store.index import Index
-from mailkeep.store.ledger import IN_CUR, Ledger
+from mailkeep.store.ledger import Ledger
+from mailkeep.store.rows import IN_CUR
 
 FLAGS = frozenset({"S"})
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from _pytest.monkeypatch import MonkeyPatch
 
-    from mailkeep.store.ledger import Mailbox, Record
+    from mailkeep.store.rows import Mailbox, Record
     from mailkeep.store.store import Store
 
 MANY = 20_000

@@ -38,8 +38,9 @@ from mailkeep.rules.digest import MODULUS, contribution
 from mailkeep.rules.guard import Limits
 from mailkeep.store.annotations import annotate
 from mailkeep.store.cleanup import WAITING, CleanUp
-from mailkeep.store.ledger import Ledger, Mailbox, Record, digest_of, mailbox_id
+from mailkeep.store.ledger import Ledger, digest_of, mailbox_id
 from mailkeep.store.policy import Policy
+from mailkeep.store.rows import Mailbox, Record
 from mailkeep.store.store import Store
 from mailkeep.store.vault import Vault
 from mailkeep.system import clock

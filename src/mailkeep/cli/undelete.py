@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from mailkeep.cli.run import Place
     from mailkeep.store.findings import Report
     from mailkeep.store.giveback import Lost
-    from mailkeep.store.ledger import Ledger, Mailbox
+    from mailkeep.store.ledger import Ledger
+    from mailkeep.store.rows import Mailbox
     from mailkeep.store.store import Store
     from mailkeep.wire.query import Query
 

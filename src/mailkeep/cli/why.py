@@ -11,15 +11,15 @@ from mailkeep.cli.run import Options, Output, find
 from mailkeep.domain.errors import EXIT_DONE, NoInput, StorageError, printable
 from mailkeep.domain.flags import OLD
 from mailkeep.store import past
-from mailkeep.store.ledger import NO_FILE
 from mailkeep.store.maildir import SUBS
 from mailkeep.store.policy import Policy
+from mailkeep.store.rows import NO_FILE
 from mailkeep.system import clock, fs
 from mailkeep.wire.units import format_count, format_size, write_duration
 
 if TYPE_CHECKING:
     from mailkeep.cli.run import Place
-    from mailkeep.store.ledger import Mailbox, Record
+    from mailkeep.store.rows import Mailbox, Record
 
 HEX_DIGITS_MIN = 6
 """So many digits of a content id are needed, so that no word of a query is taken for one."""

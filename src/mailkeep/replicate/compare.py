@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mailkeep.replicate.endpoint import Endpoint
-    from mailkeep.store.ledger import Mailbox
+    from mailkeep.store.rows import Mailbox
 
 SMALL_RECORDS = 32
 """A mailbox of so few is sent as it is: its marks would be as long."""

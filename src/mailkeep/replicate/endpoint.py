@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
     from mailkeep.domain.record import Registers, Vector
     from mailkeep.replicate.received import Received
-    from mailkeep.store.ledger import Mailbox
     from mailkeep.store.merge import Claim, Stage
+    from mailkeep.store.rows import Mailbox
     from mailkeep.store.store import Store
 
 WINDOW = 2000

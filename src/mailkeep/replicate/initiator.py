@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from mailkeep.domain.record import Registers, Vector
     from mailkeep.replicate.compare import Asker
     from mailkeep.store.apply import Applied
-    from mailkeep.store.ledger import Mailbox
     from mailkeep.store.merge import Outcome
+    from mailkeep.store.rows import Mailbox
     from mailkeep.store.store import Store
 
 GREETED, HELLO, NEWS, WHOLE, CONTENTS, COMMITTED, APPLIED, DONE = range(8)

@@ -7,7 +7,7 @@ from mailkeep.domain.record import STORE_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mailkeep.store.ledger import Mailbox
+    from mailkeep.store.rows import Mailbox
     from mailkeep.wire.patterns import NameMap, Patterns
 
 BOTH, PULL, PUSH, ARCHIVE = "both", "pull", "push", "archive"

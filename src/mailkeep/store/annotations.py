@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from mailkeep.domain.record import Registers
     from mailkeep.rules.annotations import Parsed
     from mailkeep.rules.guard import Limits, Tally
-    from mailkeep.store.ledger import Ledger, Mailbox
+    from mailkeep.store.ledger import Ledger
+    from mailkeep.store.rows import Mailbox
 
 WHOLE = ""
 """In the place of a mailbox's name: the whole store."""

@@ -14,8 +14,8 @@ import stat
 
 from mailkeep.domain.errors import DataError, printable
 from mailkeep.domain.flags import OLD, SYSTEM, unpack
-from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE, REPLACE
 from mailkeep.store.maildir import SUBS
+from mailkeep.store.rows import IN_CUR, IN_NEW, NO_FILE, REPLACE
 from mailkeep.store.trash import Trash
 from mailkeep.store.vault import LINK, OBJECT_MODE, copy_bytes, hash_of
 from mailkeep.system import fs
@@ -25,8 +25,9 @@ from mailkeep.wire.maildirname import flags_of, inexpressible, info_for, split
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailkeep.domain.progress import Watch
-    from mailkeep.store.ledger import Ledger, Mailbox, Record
+    from mailkeep.store.ledger import Ledger
     from mailkeep.store.maildir import Maildir
+    from mailkeep.store.rows import Mailbox, Record
     from mailkeep.store.vault import Vault
 
 BATCH = 2000

@@ -18,7 +18,7 @@ from msgpack import packb, unpackb
 from mailkeep.domain.record import known_to
 from mailkeep.rules import expiry
 from mailkeep.rules.expiry import Claim, awaited, everybody, kept_until, needed
-from mailkeep.store.ledger import NO_FILE
+from mailkeep.store.rows import NO_FILE
 from mailkeep.system import fs
 from mailkeep.wire.registers import decode, memoised
 

@@ -20,8 +20,9 @@ from mailkeep.wire.layouts import MAILDIRPP, Unmappable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mailkeep.store.ledger import Ledger, Mailbox
+    from mailkeep.store.ledger import Ledger
     from mailkeep.store.maildir import Maildir
+    from mailkeep.store.rows import Mailbox
 
 PARTS = (b"tmp", b"new", b"cur")
 

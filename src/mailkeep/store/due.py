@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from mailkeep.domain.annotation import Expire
     from mailkeep.rules.guard import Limits
-    from mailkeep.store.ledger import Ledger, Mailbox
+    from mailkeep.store.ledger import Ledger
     from mailkeep.store.policy import Policy
+    from mailkeep.store.rows import Mailbox
 
 BATCH = 2000
 """Messages of one transaction and one sync."""

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
     from mailkeep.domain.progress import Watch
     from mailkeep.rules.guard import Limits
-    from mailkeep.store.ledger import Ledger, Mailbox
+    from mailkeep.store.ledger import Ledger
     from mailkeep.store.maildir import Maildir, Stamp
+    from mailkeep.store.rows import Mailbox
     from mailkeep.store.vault import Vault
 
 YOUNG_NS = 2_000_000_000

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from mailkeep.rules.guard import Limits
-    from mailkeep.store.ledger import Ledger, Mailbox
+    from mailkeep.store.ledger import Ledger
+    from mailkeep.store.rows import Mailbox
 
 BATCH = 5000
 """Messages brought back by one transaction: its sync does not count any more, and its memory is small."""

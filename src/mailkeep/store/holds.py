@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mailkeep.domain.record import APPROVED, LIVE
 from mailkeep.rules.guard import VANISHES, Tally, judge
-from mailkeep.store.ledger import NO_FILE
+from mailkeep.store.rows import NO_FILE
 from mailkeep.system import clock
 
 TYPE_CHECKING = False
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from mailkeep.rules.guard import Limits
-    from mailkeep.store.ledger import Ledger, Mailbox, Record
+    from mailkeep.store.ledger import Ledger
+    from mailkeep.store.rows import Mailbox, Record
 
 
 EXPIRY = "expiry"

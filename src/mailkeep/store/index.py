@@ -477,7 +477,8 @@ def unsound(path: str) -> str:
     SQLite's own check of its structure, then every row that a run decodes. Not whether it fits the Maildir.
     """
     from mailkeep.domain.annotation import is_key, is_text
-    from mailkeep.store.ledger import COLUMNS, Ledger, Record
+    from mailkeep.store.ledger import Ledger
+    from mailkeep.store.rows import COLUMNS, Record
     from mailkeep.wire.layouts import Layout
 
     try:

@@ -32,7 +32,8 @@ from mailkeep.domain.record import (
 )
 from mailkeep.store.history import MERGED
 from mailkeep.store.holds import Reaper, forget_answered, is_approved
-from mailkeep.store.ledger import COLUMNS, NO_FILE, Record, own_name
+from mailkeep.store.ledger import own_name
+from mailkeep.store.rows import COLUMNS, NO_FILE, Record
 from mailkeep.wire.registers import decode, encode, memoised
 
 TYPE_CHECKING = False
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 
     from mailkeep.domain.record import Registers, Vector
     from mailkeep.rules.guard import Limits
-    from mailkeep.store.ledger import Ledger, Mailbox
+    from mailkeep.store.ledger import Ledger
+    from mailkeep.store.rows import Mailbox
 
 PAGE = 1000
 _R_COLUMNS = ", ".join("r." + c.strip() for c in COLUMNS.split(","))

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     from mailkeep.domain.record import Vector
     from mailkeep.rules.digest import Buckets
-    from mailkeep.store.ledger import Ledger, Mailbox
+    from mailkeep.store.ledger import Ledger
+    from mailkeep.store.rows import Mailbox
 
     WireRecord = list[object]
     """[content id, copy, live, uid, date, size, registers, still live elsewhere here]"""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 
 from mailkeep.store.findings import GOES_ON, REWRITTEN
-from mailkeep.store.ledger import NO_FILE
 from mailkeep.store.maildir import SUBS
+from mailkeep.store.rows import NO_FILE
 from mailkeep.store.shownflags import on_disk
 from mailkeep.system.fs import bounded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailkeep.store.findings import Findings, Found, Stat
-    from mailkeep.store.ledger import Mailbox, Record
+    from mailkeep.store.rows import Mailbox, Record
 
 
 class Noting:

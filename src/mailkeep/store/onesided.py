@@ -8,7 +8,7 @@ thought to wait for it for ever. So where both hold the same value, the peer's w
 from __future__ import annotations
 
 from mailkeep.domain.record import UID, WEAK
-from mailkeep.store.ledger import COLUMNS, Record
+from mailkeep.store.rows import COLUMNS, Record
 from mailkeep.wire.registers import decode
 
 TYPE_CHECKING = False

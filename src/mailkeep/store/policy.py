@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from mailkeep.domain.annotation import Expire, LegalHold
     from mailkeep.store.headers import HeaderCache
-    from mailkeep.store.ledger import Ledger, Mailbox
+    from mailkeep.store.ledger import Ledger
+    from mailkeep.store.rows import Mailbox
     from mailkeep.wire.headers import Headers
     from mailkeep.wire.query import Query
 

@@ -16,7 +16,7 @@ from mailkeep.system.fs import bounded
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailkeep.store.findings import Findings
-    from mailkeep.store.ledger import Mailbox
+    from mailkeep.store.rows import Mailbox
     from mailkeep.system.parallel import Share
 
 

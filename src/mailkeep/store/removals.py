@@ -8,8 +8,8 @@ from __future__ import annotations
 from msgpack import packb
 
 from mailkeep.store.findings import SECOND_LOOK_SECONDS
-from mailkeep.store.ledger import IN_CUR, IN_NEW, NO_FILE
 from mailkeep.store.maildir import SUBS
+from mailkeep.store.rows import IN_CUR, IN_NEW, NO_FILE
 from mailkeep.system import clock
 from mailkeep.wire.maildirname import INFO
 
@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailkeep.store.findings import Findings
     from mailkeep.store.holds import Reaper
-    from mailkeep.store.ledger import Mailbox, Record
+    from mailkeep.store.rows import Mailbox, Record
 
 UNEXPLAINED_SECONDS = 600
 """A file that is gone from its mailbox while some other link to it exists is believed removed after this."""

@@ -27,15 +27,15 @@ from msgpack import unpackb
 
 from mailkeep.domain.errors import printable
 from mailkeep.store.aside import Aside
-from mailkeep.store.ledger import NO_FILE, REPLACE
 from mailkeep.store.maildir import SUBS
+from mailkeep.store.rows import NO_FILE, REPLACE
 from mailkeep.store.vault import hash_of
 from mailkeep.system import fs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailkeep.store.ledger import Record
+    from mailkeep.store.rows import Record
     from mailkeep.store.store import Store
     from mailkeep.store.verify import Verification
 

@@ -22,8 +22,8 @@ from mailkeep.system import clock, fs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailkeep.store.ledger import Mailbox
     from mailkeep.store.missing import Comparison, Found
+    from mailkeep.store.rows import Mailbox
     from mailkeep.store.store import Store
 
 BATCH, BATCH_BYTES = 2000, 64 << 20

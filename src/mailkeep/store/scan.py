@@ -19,8 +19,8 @@ from msgpack import unpackb
 from mailkeep.rules.listing import Comparison
 from mailkeep.store.findings import QUIET_TRIES, YOUNG_NS, Findings
 from mailkeep.store.history import FOUND
-from mailkeep.store.ledger import IN_CUR, IN_NEW, REPLACE
 from mailkeep.store.maildir import SUBS
+from mailkeep.store.rows import IN_CUR, IN_NEW, REPLACE
 from mailkeep.store.survey import Survey, stamp_at
 from mailkeep.system import clock, fs
 from mailkeep.system.fs import bounded
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from mailkeep.domain.progress import Watch
     from mailkeep.rules.guard import Limits
     from mailkeep.store.findings import Report
-    from mailkeep.store.ledger import Ledger, Mailbox
+    from mailkeep.store.ledger import Ledger
     from mailkeep.store.maildir import Maildir, Stamp
     from mailkeep.store.noting import Noting
     from mailkeep.store.reading import Reading
     from mailkeep.store.removals import Removals
+    from mailkeep.store.rows import Mailbox
     from mailkeep.store.vault import Vault
 
 BATCH = 4000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mailkeep.domain.flags import OLD
-from mailkeep.store.ledger import IN_CUR
+from mailkeep.store.rows import IN_CUR
 from mailkeep.wire.maildirname import flags_of
 
 

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from mailkeep.domain.progress import Watch
-    from mailkeep.store.ledger import Ledger, Mailbox
+    from mailkeep.store.ledger import Ledger
+    from mailkeep.store.rows import Mailbox
     from mailkeep.store.store import Store
     from mailkeep.wire.copies import Kind
 

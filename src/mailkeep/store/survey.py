@@ -16,8 +16,8 @@ from mailkeep.wire.maildirname import split
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailkeep.store.findings import Findings
-    from mailkeep.store.ledger import Mailbox
     from mailkeep.store.maildir import Maildir, Stamp
+    from mailkeep.store.rows import Mailbox
 
 
 class Survey:

@@ -23,7 +23,7 @@ from mailkeep.wire import copies
 
 if TYPE_CHECKING:
     from mailkeep.store.copyread import Copy
-    from mailkeep.store.ledger import Mailbox
+    from mailkeep.store.rows import Mailbox
     from mailkeep.store.store import Store
     from mailkeep.wire.copies import Annotation, Box, Message
 

@@ -18,8 +18,9 @@ from mailkeep.system import fs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mailkeep.store.ledger import Ledger, Mailbox, Record
+    from mailkeep.store.ledger import Ledger
     from mailkeep.store.maildir import Maildir
+    from mailkeep.store.rows import Mailbox, Record
     from mailkeep.store.vault import Vault
 
 

@@ -17,15 +17,16 @@ from mailkeep.rules.digest import MODULUS, contribution
 from mailkeep.store import marker
 from mailkeep.store.gate import INDEX
 from mailkeep.store.index import Index
-from mailkeep.store.ledger import NO_FILE, REPLACE, Ledger
+from mailkeep.store.ledger import Ledger
 from mailkeep.store.maildir import SUBS, Maildir
+from mailkeep.store.rows import NO_FILE, REPLACE
 from mailkeep.store.vault import LINK, hash_of
 from mailkeep.system import fs
 from mailkeep.wire.layouts import Layout
 
 if TYPE_CHECKING:
     from mailkeep.domain.progress import Watch
-    from mailkeep.store.ledger import Mailbox
+    from mailkeep.store.rows import Mailbox
 
 FAULTS_MAX = 1000
 """Faults that are named; beyond this they are only counted."""

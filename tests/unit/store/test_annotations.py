@@ -20,7 +20,8 @@ from mailkeep.store.annotations import (
     weigh,
 )
 from mailkeep.store.index import Index
-from mailkeep.store.ledger import Ledger, Mailbox, digest_of
+from mailkeep.store.ledger import Ledger, digest_of
+from mailkeep.store.rows import Mailbox
 
 DAY = 86_400
 NOW = 1_800_000_000
