@@ -16,8 +16,9 @@ from crash.kit import OLD, Crash, Side, Steps, settle, sync
 from mailkeep.domain.errors import DataError, MailkeepError, NoInput, StorageError, UsageError
 from mailkeep.domain.flags import unpack
 from mailkeep.store.annotations import annotate, pending
+from mailkeep.store.copyfiles import Source
 from mailkeep.store.copyread import Check, Copy
-from mailkeep.store.snapshot import Snapshot, Source, Wanted
+from mailkeep.store.snapshot import Snapshot, Wanted
 from mailkeep.store.takein import TakeIn
 from mailkeep.system import fs
 from mailkeep.wire import copies

@@ -42,8 +42,9 @@ def export(options: Options) -> int:
 
 
 def _make(options: Options, wanted: Wanted) -> int:
+    from mailkeep.store.copyfiles import Source
     from mailkeep.store.gate import require
-    from mailkeep.store.snapshot import Snapshot, Source
+    from mailkeep.store.snapshot import Snapshot
 
     output = Output(options)
     place = find(options.store, None)
