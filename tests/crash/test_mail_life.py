@@ -176,6 +176,37 @@ def test_identical_copies_and_one_message_id_on_different_mails(pair: tuple[Side
     assert a.texts().count("three times") == b.texts().count("three times") == 2
 
 
+def test_a_copy_that_each_keeps_in_another_mailbox_is_not_lost(pair: tuple[Side, Side]) -> None:
+    """One removes it here and one there: each removal alone was meant to leave the other copy."""
+    a, b = pair
+    a.mailbox(b".Work")
+    for number in range(20):
+        a.deliver(b"", b"stays %d" % number, "S")
+        a.deliver(b".Work", b"stays, too %d" % number, "S")
+    a.deliver(b"", b"twice", "S")
+    a.deliver(b".Work", b"twice", "S")
+    settle(a, b)
+    for side, directory in ((a, b""), (b, b".Work")):
+        [path] = [
+            side.path(p)
+            for p in side.files()
+            if _is_twice(side, p) and os.path.dirname(p)[:-4] in (directory, directory + b"/")
+        ]
+        os.unlink(path)
+        side.scan()
+        side.scan()
+    settle(a, b)
+    assert a.texts().count("twice") == b.texts().count("twice") == 1
+    assert a.shown() == b.shown()
+    a.at_rest()
+    b.at_rest()
+
+
+def _is_twice(side: Side, path: bytes) -> bool:
+    with open(side.path(path), "rb") as file:
+        return file.read() == b"twice"
+
+
 def test_a_message_that_is_delivered_again_has_its_new_date_everywhere(pair: tuple[Side, Side]) -> None:
     """Else a rule of expiry would count its age from the delivery of years ago, on the replicas that knew it."""
     a, b = pair

@@ -181,13 +181,8 @@ class HeaderCache:
 
     def get_many(self, contents: Iterable[int]) -> dict[int, Headers]:
         """`get` of many, all of them in memory: of those that were read."""
-        text = (json_list(contents),)
-        ids = dict(self.ledger.execute(f"SELECT no, id FROM content {_AMONG}", text))
-        return {
-            row[0]: Headers(*row[2:])
-            for row in self._rows(f"SELECT no, {_COLUMNS} FROM header {_AMONG}", text)
-            if row[0] in ids and row[1] == ids[row[0]][:CHECK_BYTES]
-        }
+        rows = self._rows(f"SELECT no, {_COLUMNS} FROM header {_AMONG}", (json_list(contents),))
+        return {row[0]: Headers(*row[2:]) for row in self._believed(rows)}
 
     def by_message_id(self, text: str) -> list[int]:
         """Numbers of the contents whose Message-ID is this one, upper and lower case the same; only what was filled."""
@@ -197,15 +192,17 @@ class HeaderCache:
         rows = self._rows(
             "SELECT no, content FROM header WHERE message_id = ? AND message_id != '' ORDER BY no", (key,)
         )
-        return [no for no, check in rows if self._is_of(no, check)]
+        return [no for no, _ in self._believed(rows)]
 
     def message_ids(self) -> Iterator[tuple[int, str]]:
         """(content, Message-ID) of all that was filled and has one, in the order of contents. Not checked: see `get`."""
         yield from self._rows("SELECT no, message_id FROM header WHERE message_id != '' ORDER BY no")
 
-    def _is_of(self, content: int, check: bytes) -> bool:
-        row = self.ledger.execute("SELECT id FROM content WHERE no = ?", (content,)).fetchone()
-        return row is not None and row[0][:CHECK_BYTES] == check
+    def _believed(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Of rows that begin with the number and the check of a content those that are of the content of this number now."""
+        numbers = (json_list(row[0] for row in rows),)
+        ids: dict[int, bytes] = dict(self.ledger.execute(f"SELECT no, id FROM content {_AMONG}", numbers))
+        return [row for row in rows if row[0] in ids and row[1] == ids[row[0]][:CHECK_BYTES]]
 
     # --- a file that may be damaged at any time
 
