@@ -139,20 +139,28 @@ class Book:
     """All annotations of a store, as they have effect here."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._pending = _pending(ledger)
+        self.pending = _pending(ledger)
+        """By number of the mailbox and key, texts that have effect until what peers laid down is accepted. After a change: `note`."""
         self._whole = self.own(ledger.whole) if ledger.whole is not None else {}
-        self._by_name: dict[str, list[dict[str, str]]] = {}
+        self._by_name: dict[str, dict[int, dict[str, str]]] = {}
         """Texts of all mailboxes of a name, the alive one first. What lies below a deleted one keeps its rules."""
         self._known: dict[int, Effective] = {}
         for box in sorted(ledger.boxes.values(), key=lambda box: (not box.alive, box.id)):
-            if (own := self.own(box)) or box.name in self._by_name:
-                self._by_name.setdefault(box.name, []).append(own)
+            self._by_name.setdefault(box.name, {})[box.no] = self.own(box)
 
     def own(self, box: Mailbox) -> dict[str, str]:
         """Texts by key, in effect, that one mailbox itself has."""
         texts = box.annotations
-        was = self._pending.get(box.no)
+        was = self.pending.get(box.no)
         return texts if was is None else {key: text for key, text in {**texts, **was}.items() if text}
+
+    def note(self, box: Mailbox) -> None:
+        """Something of this mailbox, or of the row of the whole store, is pending now, or is no more."""
+        self._known.clear()
+        if box.name:
+            self._by_name[box.name][box.no] = self.own(box)
+        else:
+            self._whole = self.own(box)
 
     def of(self, box: Mailbox) -> Effective:
         """What has effect for a mailbox, or for the row of the whole store."""
@@ -171,7 +179,7 @@ class Book:
 
     def _texts(self, name: str) -> list[dict[str, str]]:
         # Of several of one name the first has the say; but no legal hold is lost with the mailbox that had it.
-        first, *others = self._by_name.get(name, [{}])
+        first, *others = self._by_name.get(name, {0: {}}).values()
         return [
             first,
             *({k: t for k, t in own.items() if name_of(k) == NOEXPIRE} for own in others),
@@ -340,16 +348,18 @@ def weigh(ledger: Ledger, changes: Iterable[tuple[Mailbox, str, str]], now: int)
         changes: (mailbox or row of the whole store, key, text of the register before the merge) of all that changed.
         now: Seconds since 1970.
     """
+    book = book_of(ledger)
     # From the top down: a value is weighed against what is inherited where there is none, and that has to be settled.
     for box, key, before in sorted(changes, key=lambda c: (c[0] is not ledger.whole, c[0].name, c[1])):
-        waiting = _pending(ledger)
-        had = waiting.get(box.no, {}).get(key, before)
+        waiting = book.pending.setdefault(box.no, {})
+        had = waiting.get(key, before)
         has = box.annotations.get(key, "")
         if has != had and not _is_safer(ledger, box, key, had, has, now):
-            waiting.setdefault(box.no, {})[key] = had
-            _set_pending(ledger, waiting)
-        else:
-            _settle(ledger, box, key)
+            waiting[key] = had
+        elif key in waiting:
+            del waiting[key]
+        book.note(box)
+    _set_pending(ledger, book.pending)
 
 
 def legal_holds_of_all(ledger: Ledger) -> dict[int, tuple[LegalHold, ...]]:
@@ -368,9 +378,10 @@ def keep_legal_holds(ledger: Ledger, before: dict[int, tuple[LegalHold, ...]], n
         before: As `legal_holds_of_all` gave it before the merge.
         now: Seconds since 1970.
     """
+    book = book_of(ledger)
     for no, holds in before.items():
         box = ledger.boxes[no]
-        have = effective(ledger, box).legal_holds
+        have = book.of(box).legal_holds
         lost = [
             hold
             for hold in holds
@@ -378,11 +389,10 @@ def keep_legal_holds(ledger: Ledger, before: dict[int, tuple[LegalHold, ...]], n
             and not any(hold.name == other.name and is_safer(NOEXPIRE, hold, other, now) for other in have)
         ]
         for hold in lost:
-            waiting = _pending(ledger)
-            taken = book_of(ledger).own(box).keys() | box.regs.keys()
-            own = waiting.setdefault(no, {})
-            own[_free_key(hold.name, taken)] = write(hold)
-            _set_pending(ledger, waiting)
+            taken = book.own(box).keys() | box.regs.keys()
+            book.pending.setdefault(no, {})[_free_key(hold.name, taken)] = write(hold)
+            book.note(box)
+    _set_pending(ledger, book.pending)
 
 
 def _free_key(name: str, taken: Collection[str]) -> str:

@@ -9,11 +9,14 @@ from mailkeep.domain.errors import UsageError
 from mailkeep.domain.record import ANNOTATIONS_MAX, Register
 from mailkeep.rules.guard import Limits, Tally
 from mailkeep.store.annotations import (
+    Book,
     accept,
     annotate,
     bounded,
     effective,
     in_effect,
+    keep_legal_holds,
+    legal_holds_of_all,
     pending,
     refuse,
     tell_guard,
@@ -397,3 +400,34 @@ def test_a_legal_hold_that_is_crowded_out_still_has_effect_here(ledger: Ledger) 
 
 def ledger_register(n: int) -> Register:
     return Register("forever", n + 1, 1, n + 1, 1)
+
+
+@pytest.mark.parametrize("many", [10, 300])
+def test_what_a_peer_lays_down_at_many_places_is_weighed_in_one_reading_of_all(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    """Else its cost would be the square of how much it is, under the store's lock."""
+    changes = []
+    read: list[int] = []
+    init = Book.__init__
+
+    def counted(self: Book, of: Ledger) -> None:
+        read.append(1)
+        init(self, of)
+
+    with ledger.index.transaction():
+        boxes = [ledger.create(f"Lists/{number}", 1000) for number in range(many)]
+        annotate(ledger, named(ledger, "Lists"), "noexpire.case-1", "forever")
+        for box in boxes:
+            annotate(ledger, box, "noexpire.case-2", "forever")
+        before = legal_holds_of_all(ledger)
+        for box in boxes:
+            for key, text in (("expire", "1d"), ("noexpire.case-2", "")):
+                changes.append((box, key, box.annotations.get(key, "")))
+                ledger.set_mailbox(box, key, text)
+        monkeypatch.setattr(Book, "__init__", counted)
+        weigh(ledger, changes, NOW)
+        keep_legal_holds(ledger, before, NOW)
+    assert len(read) <= 4
+    assert len(waiting(ledger)) == 2 * many
+    assert all(len(effective(ledger, box).legal_holds) == 2 for box in boxes)
