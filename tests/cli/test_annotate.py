@@ -24,6 +24,16 @@ def sources(machine: Machine, name: str, *words: str) -> dict[str, tuple[str, st
     return {row["name"]: (row["value"], row["source"], row["where"]) for row in rows}
 
 
+def test_a_trash_that_expires_by_delivery_is_told_of_and_another_is_not(lists: Machine) -> None:
+    hint = "an old message that is moved there is due at once"
+    said = lists.ok("annotate", "Trash", "expire", "30d").out
+    assert f"Trash: by delivery, {hint}" in said
+    assert hint not in lists.ok("annotate", "Trash", "retention", "30d").out
+    assert hint not in lists.ok("annotate", "Trash", "expire", "30d by=flag").out
+    assert hint not in lists.ok("annotate", "Lists", "expire", "30d").out
+    assert hint in lists.ok("annotate", "Lists/python", "role", "trash").out
+
+
 def test_what_is_laid_down_is_listed_and_says_where_it_comes_from(lists: Machine) -> None:
     out = lists.ok("annotate", "Lists", "expire", "30d", "keep=flagged", "retention", "1w").out
     assert out == "Lists: expire: 30d keep=flagged (before: none)\nLists: retention: 7d (before: none)\n"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mailkeep.cli.look import Look
 from mailkeep.cli.run import Options, Output, find, open_store, places
 from mailkeep.domain.annotation import (
+    DELIVERY,
     EXPIRE,
     GUARD,
     NAMES,
@@ -14,6 +15,7 @@ from mailkeep.domain.annotation import (
     NOEXPIRE,
     RETENTION,
     ROLE,
+    TRASH,
     LegalHold,
     name_of,
 )
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from mailkeep.wire.config import StoreSettings
 
 WHOLE_STORE = "the whole store"
+_BEARING = (EXPIRE, ROLE)
+"""What decides whether a Trash expires by delivery."""
 
 
 # --- annotate
@@ -60,6 +64,9 @@ def annotate(options: Options) -> int:
             store.bump()
         store.end_run("annotate", None, EXIT_DONE, {"annotations": sum(row["changed"] for row in done)})
         left = len(rules.pending(store.ledger))
+        hasty = (
+            _hasty(store.ledger) if any(row["changed"] and row["name"] in _BEARING for row in done) else []
+        )
     finally:
         store.close()
     for row in done:
@@ -67,12 +74,27 @@ def annotate(options: Options) -> int:
         said = row["value"] or "none"
         before = "as before" if not row["changed"] else f"before: {row['before'] or 'none'}"
         output.say(f"{printable(where)}: {row['name']}: {printable(said)} ({printable(before)})")
+    if hasty:
+        output.say(
+            f"{', '.join(hasty)}: by delivery, an old message that is moved there is due at once; by=flag counts from when it came there"
+        )
     if left:
         output.say(
             f"{format_count(left, 'change')} by peers {'waits' if left == 1 else 'wait'}: mailkeep annotations shows them"
         )
     output.result({"exit": EXIT_DONE, "store": place.name, "annotations": done, "pending_left": left})
     return EXIT_DONE
+
+
+def _hasty(ledger: Ledger) -> list[str]:
+    """Mailboxes for what was thrown away, of which messages expire by an age that began long before they came there."""
+    return [
+        box.name
+        for box in sorted(ledger.alive(), key=lambda box: box.name)
+        if (found := rules.effective(ledger, box)).role == TRASH
+        and found.expire.age is not None
+        and found.expire.by == DELIVERY
+    ]
 
 
 def _name(words: list[str], whole: bool, answers: bool) -> str | None:
