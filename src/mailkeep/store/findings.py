@@ -109,12 +109,21 @@ class Findings:
         *,
         state: bytes,
         granularity_ns: int,
-        believe_absence: bool,
-        ask: bool,
-        dry: bool,
-        progress: Watch | None,
+        believe_absence: bool = True,
+        ask: bool = False,
+        dry: bool = False,
+        progress: Watch | None = None,
     ) -> None:
-        """Begin with nothing; the arguments are those of `mailkeep.store.scan.Scan`."""
+        """Begin with nothing.
+
+        Args:
+            state: Where the file system's clock can be asked.
+            granularity_ns: Of that clock, as measured.
+            believe_absence: False when Maildir or index came from a backup: what is missing is put back.
+            ask: With that: what is missing may have been removed since, so where it is much, it is held.
+            dry: Look only: the vault takes nothing in.
+            progress: Is told now and then how many files were read.
+        """
         self.ledger, self.index, self.maildir, self.vault = ledger, ledger.index, maildir, vault
         self.limits, self.state, self.progress = limits, state, progress
         self.believe_absence, self.ask, self.dry = believe_absence, ask, dry

@@ -28,16 +28,12 @@ from mailkeep.wire.maildirname import split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mailkeep.domain.progress import Watch
-    from mailkeep.rules.guard import Limits
     from mailkeep.store.findings import Report
-    from mailkeep.store.ledger import Ledger
-    from mailkeep.store.maildir import Maildir, Stamp
+    from mailkeep.store.maildir import Stamp
     from mailkeep.store.noting import Noting
     from mailkeep.store.reading import Reading
     from mailkeep.store.removals import Removals
     from mailkeep.store.rows import Mailbox
-    from mailkeep.store.vault import Vault
 
 BATCH = 4000
 """Files taken in by one transaction: large enough that its syncs do not count, small in memory."""
@@ -53,43 +49,10 @@ WRITTEN_IN_PLACE = (
 class Scan:
     """One scan of one store, under its lock."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        maildir: Maildir,
-        vault: Vault,
-        limits: Limits,
-        *,
-        state: bytes,
-        granularity_ns: int,
-        believe_absence: bool = True,
-        ask: bool = False,
-        dry: bool = False,
-        progress: Watch | None = None,
-    ) -> None:
-        """Prepare.
-
-        Args:
-            state: Where the file system's clock can be asked.
-            granularity_ns: Of that clock, as measured.
-            believe_absence: False when Maildir or index came from a backup: what is missing is put back.
-            ask: With that: what is missing may have been removed since, so where it is much, it is held.
-            dry: Look only: the vault takes nothing in.
-            progress: Is told now and then how many files were read.
-        """
-        self.ledger, self.index, self.maildir = ledger, ledger.index, maildir
-        self.findings = Findings(
-            ledger,
-            maildir,
-            vault,
-            limits,
-            state=state,
-            granularity_ns=granularity_ns,
-            believe_absence=believe_absence,
-            ask=ask,
-            dry=dry,
-            progress=progress,
-        )
+    def __init__(self, findings: Findings) -> None:
+        """Prepare; `findings` says of what store, and what may be believed."""
+        self.findings = findings
+        self.ledger, self.index, self.maildir = findings.ledger, findings.index, findings.maildir
         self.survey = Survey(self.findings)
         self._reading: Reading | None = None
         self._noting: Noting | None = None

@@ -16,6 +16,7 @@ from msgpack import packb, unpackb
 from mailkeep.domain.errors import EXIT_DONE, DataError, UsageError, printable
 from mailkeep.rules.guard import Limits
 from mailkeep.store import marker
+from mailkeep.store.findings import Findings
 from mailkeep.store.gate import INDEX, LOCK, take_lock
 from mailkeep.store.index import Index
 from mailkeep.store.ledger import Ledger
@@ -376,7 +377,7 @@ class Store:
 
     def scan(self) -> Report:
         """What other programs did. Durable on return."""
-        scan = Scan(
+        findings = Findings(
             self.ledger,
             self.maildir,
             self.vault,
@@ -388,6 +389,7 @@ class Store:
             dry=self.dry,
             progress=self.progress,
         )
+        scan = Scan(findings)
         try:
             report = scan.run()
         except OSError as err:
