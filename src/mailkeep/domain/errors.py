@@ -39,7 +39,10 @@ EXIT_CODES: dict[int, tuple[str, str]] = {
     EXIT_DONE: ("done", "everything asked for was done"),
     EXIT_SKIPPED: ("skipped", "done, but some messages or mailboxes wait; they are named"),
     EXIT_FAULTS: ("faults", "a check found faults; they are named"),
-    EXIT_HELD: ("held", "deletions are held until somebody approves or rejects them"),
+    EXIT_HELD: (
+        "held",
+        "deletions are held until somebody approves or rejects them, or an expire waits for a person",
+    ),
     EXIT_BUSY: ("busy", "another run has the store"),
     EXIT_USAGE: ("usage", "the command line is wrong"),
     EXIT_DATA: ("data", "something read is not what it should be"),

@@ -14,7 +14,8 @@ def look(build: Builder) -> None:
     build.verb(
         "status",
         "what there is, what waits, when peers were met",
-        "Show stores: mailboxes, messages, held deletions, mailboxes that wait and why, peers, last runs.\n"
+        "Show stores: mailboxes, messages, held deletions, mailboxes that wait and why, an expire\n"
+        "that waits for you, peers, last runs.\n"
         "Takes no lock and changes nothing; beside a running session it shows the state before it.",
         "mailkeep.cli.status:status",
         (
