@@ -11,6 +11,7 @@ from crash.kit import Crash
 from crash.test_crash_points import STORIES, disturbed, recovers, undisturbed
 from crash.test_power_cut import cut_at
 from mailkeep.store.apply import Apply
+from mailkeep.store.directories import Directories
 from mailkeep.store.store import Store
 from mailkeep.testing.powercut import SYNCED, Unsynced
 
@@ -34,18 +35,18 @@ class NoSync:
 
 
 @contextlib.contextmanager
-def unsynced(work: Apply) -> Iterator[None]:
-    real = work.vault.syncer
-    work.vault.syncer = NoSync()  # type: ignore[assignment]
+def unsynced(holder: Any) -> Iterator[None]:
+    real = holder.syncer
+    holder.syncer = NoSync()
     try:
         yield
     finally:
-        work.vault.syncer = real
+        holder.syncer = real
 
 
 def without_sync(method: Callable[..., Any]) -> Callable[..., Any]:
-    def broken(self: Apply, *args: Any) -> Any:
-        with unsynced(self):
+    def broken(self: Any, *args: Any) -> Any:
+        with unsynced(self.vault if isinstance(self, Apply) else self):
             return method(self, *args)
 
     return broken
@@ -88,7 +89,7 @@ def test_mailboxes_noted_before_their_directories_are_durable_are_noticed(
     tmp_path: Path, monkeypatch: MonkeyPatch, story: str, method: str, start: int
 ) -> None:
     undisturbed(story, tmp_path / "undisturbed")
-    monkeypatch.setattr(Apply, method, without_sync(getattr(Apply, method)))
+    monkeypatch.setattr(Directories, method, without_sync(getattr(Directories, method)))
     with pytest.raises(AssertionError, match="power cut"):
         cut_everywhere(tmp_path, story, start)
 

@@ -730,3 +730,50 @@ def test_what_is_delivered_again_has_no_flags_of_its_forgotten_former_life(
         assert flags == [""], side.root
         side.at_rest()
     assert a.shown() == b.shown() == c.shown()
+
+
+def dates(side: Side) -> list[int]:
+    """By which the age of live messages is counted."""
+    rows = with_store(side, lambda store: list(store.index.execute("SELECT date FROM record WHERE live")))
+    return sorted(date for (date,) in rows)
+
+
+def test_what_a_peer_puts_back_gets_no_older_here(tmp_path: Path) -> None:
+    a = Side(tmp_path, "a", limits=NEVER_HELD).create()
+    b = Side(tmp_path, "b", limits=Limits(count=0, mailbox_share=0, store_share=0, minimum=0)).create()
+    for side, date in ((a, 1_700_000_000), (b, 1_500_000_000)):  # copied without times
+        os.utime(side.deliver(b"", text("one"), "S"), (date, date))
+    for number in range(5):
+        a.deliver(b"", text(f"x{number}"), "S")
+    settle(a, b)
+    before = dates(a)
+    os.unlink(a.path_of(text("one").decode()))
+    a.scan()
+    sync(a, b)
+    answer(b, holds.reject)
+    settle(a, b)
+    assert text("one").decode() in a.texts()
+    assert dates(a) == before
+
+
+@pytest.mark.parametrize("where", ["who has not heard", "who holds it"])
+def test_what_was_delivered_again_is_young_everywhere(tmp_path: Path, calendar: Calendar, where: str) -> None:
+    strict = Limits(count=0, mailbox_share=0, store_share=0, minimum=0)
+    a, b = (Side(tmp_path, name, limits=NEVER_HELD).create() for name in "ab")
+    c = Side(tmp_path, "c", limits=strict if where == "who holds it" else NEVER_HELD).create()
+    os.utime(a.deliver(b"", text("again"), "S"), (1_500_000_000,) * 2)
+    settle(a, b)
+    settle(b, c)
+    os.unlink(a.path_of(text("again").decode()))
+    a.scan()
+    settle(a, b)
+    if where == "who holds it":
+        sync(b, c)
+        assert held(c) == [1]
+    os.utime(b.deliver(b"", text("again"), "S"), (int(clock.now()),) * 2)
+    b.scan()
+    for one, other in ((a, b), (b, c), (a, c), (a, b)):
+        settle(one, other)
+    lay_down(c, "", "expire", "400d")
+    assert expire(c).expired == 0
+    assert a.shown() == b.shown() == c.shown()

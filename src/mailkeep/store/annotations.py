@@ -178,8 +178,8 @@ class Book:
         return [*levels, (WHOLE, self._whole)]
 
     def _texts(self, name: str) -> list[dict[str, str]]:
-        # Of several of one name the first has the say; but no legal hold is lost with the mailbox that had it.
-        first, *others = self._by_name.get(name, {0: {}}).values()
+        # Of several of one name the first that has any text has the say; but no legal hold is lost with the mailbox that had it.
+        first, *others = [own for own in self._by_name.get(name, {}).values() if own] or [{}]
         return [
             first,
             *({k: t for k, t in own.items() if name_of(k) == NOEXPIRE} for own in others),
@@ -304,8 +304,10 @@ def annotate(ledger: Ledger, box: Mailbox, key: str, text: str) -> bool:
 
 def adopt(
     ledger: Ledger, wanted: Iterable[tuple[Mailbox, str, str]], now: int, *, weak: bool = False
-) -> tuple[int, int]:
+) -> tuple[int, int, list[tuple[Mailbox, str, str]]]:
     """Lay down what another store had, where nothing has ever been laid down here: as of a peer. Belongs in a transaction.
+
+    Of several texts for one mailbox and key the first counts; but of legal holds none is lost, the later get keys of their own.
 
     Args:
         wanted: (mailbox or row of the whole store, key, text).
@@ -313,21 +315,31 @@ def adopt(
         weak: Whatever a replica wrote itself wins over it.
 
     Returns:
-        How many were laid down; how many of these are pending.
-
-    Raises:
-        UsageError: There are too many; nothing was changed.
+        How many were laid down; how many of these are pending; (mailbox, key, why) of those for which there is no room.
     """
-    new = [(box, key, text) for box, key, text in wanted if key not in box.regs]
     size = _size(ledger)
-    for box, key, text in new:
-        _check_room(box, key, text, size)
-        size += len(key) + len(text)
-    for box, key, text in new:
+    new: list[tuple[Mailbox, str, str]] = []
+    mine: dict[tuple[int, str], str] = {}
+    refused = []
+    for box, key, text in sorted(wanted, key=lambda w: name_of(w[1]) != NOEXPIRE):
+        if (box.no, key) in mine:
+            if name_of(key) != NOEXPIRE or text == mine[box.no, key]:
+                continue
+            key = _free_key(key.partition(".")[2], box.regs)
+        elif key in box.regs:
+            continue
+        try:
+            _check_room(box, key, text, size)
+        except UsageError as err:
+            refused.append((box, key, err.what))
+            continue
         ledger.set_mailbox(box, key, text, weak)
-    weigh(ledger, [(box, key, "") for box, key, _ in new], now)
+        size += len(key) + len(text)
+        mine[box.no, key] = text
+        new.append((box, key, ""))
+    weigh(ledger, new, now)
     waiting = _pending(ledger)
-    return len(new), sum(key in waiting.get(box.no, {}) for box, key, _ in new)
+    return len(new), sum(key in waiting.get(box.no, {}) for box, key, _ in new), refused
 
 
 def accept(ledger: Ledger, box: Mailbox, key: str) -> bool:
@@ -435,6 +447,13 @@ def _check_room(box: Mailbox, key: str, text: str, size: int) -> None:
             f"{where} has {have} legal holds already, with those that were removed",
             untouched="anything",
             hint="give it the name of one that is over, or lay it on another mailbox",
+        )
+    if len(box.regs.keys() - NOT_ANNOTATIONS) >= ANNOTATIONS_MAX:
+        where = f"the mailbox {box.name}" if box.name else "the store"
+        raise UsageError(
+            f"{where} has {ANNOTATIONS_MAX} annotations already, with those that were removed",
+            untouched="anything",
+            hint="lay it on another mailbox, above or below",
         )
     if size + len(key) + len(text) > STORE_BYTES_SET_MAX:
         raise UsageError(

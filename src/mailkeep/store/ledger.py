@@ -164,11 +164,18 @@ class Ledger:
         return self._make(name, now, live=True, weak=weak)
 
     def level(self, name: str, now: int) -> Mailbox:
-        """The row of a level of the tree that is no mailbox, to bear annotations: as of a deleted mailbox."""
+        """The row of a level of the tree that is no mailbox, to bear annotations: as of a deleted mailbox.
+
+        Nobody deleted it, so it is written weak: a mailbox of this name that a peer has lives.
+        """
         dead = sorted((box for box in self.boxes.values() if box.name == name), key=lambda box: box.id)
         if dead:
             return dead[0]
-        box = self._make(name, now, live=False)
+        return self.make_level(name, now)
+
+    def make_level(self, name: str, now: int) -> Mailbox:
+        """As `level`, of a name that no mailbox ever had here."""
+        box = self._make(name, now, live=False, weak=True)
         box.todo = False
         return box
 

@@ -21,6 +21,7 @@ from mailkeep.domain.record import (
     UID_HIGH,
     UID_RESET,
     VALIDITY,
+    WEAK,
     Register,
     covers,
     flags_set,
@@ -528,8 +529,11 @@ class Merge:
                 self._still.add(record.content)
             return
         was_live, was_shown, was_uid, was_flags = record.live, record.shown, record.uid, record.flags
-        if live and not was_live and regs[LIVE].value and record.sub == NO_FILE:
-            record.date = date  # it was delivered again, there
+        won, had = regs[LIVE], mine[LIVE]
+        if live and won.value and won.rank != WEAK and (won.rank, won.writer) != (had.rank, had.writer):
+            record.date = max(
+                record.date, date
+            )  # it was delivered again, there, or put back: it gets no older
         self.ledger.take(record, regs, content_id)
         if record.live != was_live or record.uid != was_uid:
             self.changed.append((record, was_shown, was_uid))

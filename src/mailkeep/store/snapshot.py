@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from mailkeep.domain.annotation import NOEXPIRE, name_of
 from mailkeep.domain.errors import DataError, StorageError, UsageError, printable
 from mailkeep.domain.flags import LETTERS, RAW_KEYWORDS, unpack
 from mailkeep.domain.record import STORE_ID
@@ -376,7 +377,7 @@ class Snapshot:
             manifest.write(copies.line_of(copies.Head(
                 self.meta["kind"], self.meta["store"], made.at, self.meta["layout"], chosen, bool(self.meta["expunged"])
             )))  # fmt: skip
-            laid_down = db.execute("SELECT mailbox, id, key, text FROM annotation ORDER BY mailbox, key")
+            laid_down = db.execute("SELECT mailbox, id, key, text FROM annotation ORDER BY mailbox, id, key")
             for mailbox, box_id, key, text in laid_down:
                 manifest.write(copies.line_of(copies.Annotation(mailbox, box_id, key, text)))
             for no, directory, name, box_id, validity, uidnext, keywords in boxes:
@@ -442,11 +443,15 @@ def _shown(store: Store) -> list[Mailbox]:
 
 
 def _laid_down(ledger: Ledger) -> Iterator[tuple[str, bytes, str, str]]:
-    """(mailbox or '', id, key, text) of all annotations that have effect here; of a deleted mailbox too, if its name is free."""
+    """(mailbox or '', id, key, text) of all annotations that have effect here, of deleted mailboxes too.
+
+    Of a deleted one whose name another mailbox has by now only legal holds have.
+    """
     alive = {box.name for box in ledger.alive()}
     for box in ledger.rows():
-        if box.id == STORE_ID or box.alive or box.name not in alive:
-            for key, text in in_effect(ledger, box).items():
+        covered = box.id != STORE_ID and not box.alive and box.name in alive
+        for key, text in in_effect(ledger, box).items():
+            if not covered or name_of(key) == NOEXPIRE:
                 yield box.name, box.id, key, text
 
 

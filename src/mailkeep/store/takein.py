@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mailkeep.domain.errors import DataError, UsageError, printable
+from mailkeep.domain.annotation import NOEXPIRE, name_of
+from mailkeep.domain.errors import DataError, printable
 from mailkeep.domain.flags import unpack
 from mailkeep.domain.record import COPY_MAX, LIVE, UID_MAX
 from mailkeep.store.annotations import adopt
@@ -83,7 +84,6 @@ class TakeIn:
         self._names: dict[str, Mailbox] = {}
         self._line: Box | None = None
         self._boxes: list[Box] = []
-        self._annotations: list[Annotation] = []
         self._pending: list[tuple[Message, Box | None]] = []
         self._pending_bytes = 0
         # Of this batch, not committed yet: how many messages of a content a mailbox gets, and contents in the vault.
@@ -106,10 +106,9 @@ class TakeIn:
         done = 0
         if self.store.progress is not None:
             self.store.progress.expect("read", self.copy.end.messages, self.copy.end.bytes)
+        self._lay_down()
         for line in self.copy.lines():
-            if isinstance(line, copies.Annotation):
-                self._annotations.append(line)
-            elif isinstance(line, copies.Box):
+            if isinstance(line, copies.Box):
                 self._line = line
                 if self._find(line.name, line.id) is None:
                     self._boxes.append(line)
@@ -122,23 +121,60 @@ class TakeIn:
                 if self.store.progress is not None:
                     self.store.progress("read", done, self.taken.bytes)
         self._commit()
-        self._lay_down()
         return self.taken
 
+    # --- annotations
+
     def _lay_down(self) -> None:
-        """What was laid down there, where nothing was here. Durable on return."""
-        if not self._annotations:
+        """What was laid down there, where nothing ever was here; before any mail, which it may protect. Durable on return."""
+        lines = self._annotations()
+        if not lines:
             return
-        wanted = []
+        boxes = {line.name for line in self.copy.lines() if isinstance(line, copies.Box)}
         with self.index.transaction():
-            now = clock.now()
-            for line in self._annotations:
-                box = self._find(line.mailbox, line.id) if line.mailbox else self.ledger.whole_row()
-                wanted.append((box or self.ledger.level(line.mailbox, now), line.key, line.text))
-            try:
-                self.taken.annotations, self.taken.pending = adopt(self.ledger, wanted, now, weak=self._weak)
-            except UsageError as err:
-                self._problem("annotations", err.what)
+            wanted = [
+                (box, line.key, line.text)
+                for line in lines
+                for box in self._bearers(line, line.mailbox in boxes)
+            ]
+            done = adopt(self.ledger, wanted, clock.now(), weak=self._weak)
+        self.taken.annotations, self.taken.pending = done[:2]
+        for box, key, why in done[2]:
+            self._problem(box.name or "the whole store", f"{key} is not laid down: {why}")
+
+    def _annotations(self) -> list[Annotation]:
+        out: list[Annotation] = []
+        chars = 0
+        for line in self.copy.lines():
+            if isinstance(line, copies.Annotation):
+                chars += len(line.key) + len(line.text)
+                if chars > copies.ANNOTATIONS_CHARS_MAX:
+                    self._problem(
+                        "annotations",
+                        f"more than {copies.ANNOTATIONS_CHARS_MAX:,} characters: the rest is left out",
+                    )
+                    break
+                out.append(line)
+            elif not isinstance(line, copies.Head):
+                break
+        return out
+
+    def _bearers(self, line: Annotation, is_copied: bool) -> list[Mailbox]:
+        """The mailbox or level here that one of the copy is; of a legal hold also the one that has its name. In a transaction."""
+        if not line.mailbox:
+            return [self.ledger.whole_row()]
+        box = self._find(line.mailbox, line.id)
+        if box is None and is_copied:
+            box = self._made(line.mailbox, line.id)
+        if box is None and len(self.ledger.boxes) < copies.COPIED_BOXES_MAX:
+            box = self._names[line.mailbox] = self.ledger.make_level(line.mailbox, clock.now())
+        if box is None:
+            self._problem(
+                line.mailbox, "there is no room for another mailbox to bear what was laid down for it"
+            )
+            return []
+        named = self._named(line.mailbox)
+        return [box, named] if name_of(line.key) == NOEXPIRE and named not in (None, box) else [box]
 
     # --- which mailbox
 
@@ -149,6 +185,9 @@ class TakeIn:
         """
         if self._same_store and box_id in self.ledger.by_id:
             return self.ledger.by_id[box_id]
+        return self._named(name)
+
+    def _named(self, name: str) -> Mailbox | None:
         if not self._names:
             boxes = sorted(self.ledger.boxes.values(), key=lambda box: (box.alive, box.id), reverse=True)
             self._names = {box.name: box for box in reversed(boxes)}

@@ -122,6 +122,8 @@ class Life:
     Attributes:
         sizes: Of every content that there ever was, by its id.
         deleted: Contents of which somebody deleted a message.
+        renamed: New names of mailboxes since both met. One by one no message goes from there: a mailbox that is renamed and
+            emptied in one go is taken for another one, and a person is asked.
         gone: Mailboxes that somebody removed with all that was in them, and the messages of each: mailkeep asks a person
             before it believes that. Until the answer, nothing is expected of them but that they are kept.
     """
@@ -132,6 +134,7 @@ class Life:
         self.sizes: dict[bytes, int] = {}
         self.deleted: set[bytes] = set()
         self.gone: dict[str, list[Message]] = {}
+        self.renamed: set[str] = set()
         self.touched: tuple[set[object], set[object]] = (set(), set())
         self.done: collections.Counter[str] = collections.Counter()
         self.serial = 0
@@ -146,6 +149,7 @@ class Life:
         """Both sides have met and are the same: either may change anything again."""
         for touched in self.touched:
             touched.clear()
+        self.renamed.clear()
         for message in self.messages:
             message.seen = {0, 1}
 
@@ -251,6 +255,8 @@ class Life:
         if found is None:
             return False
         message, path = found
+        if message.box in self.renamed:
+            return False
         os.unlink(path)
         self.messages.remove(message)
         self.deleted.add(message.content)
@@ -262,6 +268,8 @@ class Life:
         if found is None:
             return False
         message, path = found
+        if message.box in self.renamed:
+            return False
         box = self._box(side, random)
         base, info = split(os.path.basename(path))
         if box == message.box or random.random() < 0.5:
@@ -320,6 +328,7 @@ class Life:
             or ("in", box) in self.touched[1 - side]
             or any(other.startswith(box + "/") for other in boxes)
             or box not in self.trees[1 - side].boxes()
+            or (("in", box) in self.touched[side] and not self._has_old_mail(side, box))
         ):
             return False
         target = self.trees[side].path(name)
@@ -328,8 +337,12 @@ class Life:
         for message in self.messages:
             if message.box == box:
                 message.box = name
+        self.renamed.add(name)
         self._touch(side, ("box", box), ("box", name))
         return True
+
+    def _has_old_mail(self, side: int, box: str) -> bool:
+        return any(m.box == box and m.content not in self.touched[side] for m in self.messages)
 
     def _remove_box(self, side: int, random: Random) -> bool:
         """A mailbox goes with all its mail: one that nobody has touched since both met, whose mail is nowhere else."""

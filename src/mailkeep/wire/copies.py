@@ -47,8 +47,8 @@ LINE_BYTES_MAX = 1 << 17
 """A message with as many keywords as there may be takes half of it."""
 COPIED_BOXES_MAX = 100_000
 """As many mailboxes as a store may have."""
-ANNOTATIONS_CHARS_MAX = 1 << 20
-"""Keys and values of all annotations: as much as a store lets be set."""
+ANNOTATIONS_CHARS_MAX = 1 << 23
+"""Keys and values of the annotations that are taken in: as many as in a session."""
 SECONDS_MAX = 1 << 34
 """Dates before 1970 may be as far away."""
 DATED_MAX = 9_999_999_999
@@ -257,7 +257,6 @@ class Reading:
         self.box: Box | None = None
         self.end: End | None = None
         self.mailboxes = self.messages = self.expunged = self.bytes = 0
-        self._annotations_chars = 0
         self._last: tuple[Any, ...] = ()
         self._hash = sha256()
         self.digest = b""
@@ -347,10 +346,7 @@ class Reading:
         )
         if not is_key(line.key) or not line.text or not is_text(line.text):
             raise self._bad("it is no annotation")
-        self._annotations_chars += len(line.key) + len(line.text)
-        if self._annotations_chars > ANNOTATIONS_CHARS_MAX:
-            raise self._bad(f"annotations of more than {ANNOTATIONS_CHARS_MAX:,} characters")
-        self._in_order((line.mailbox, line.key), "annotations")
+        self._in_order((line.mailbox, line.id, line.key), "annotations")
         return line
 
     def _box(self, table: Mapping[str, Any]) -> Box:

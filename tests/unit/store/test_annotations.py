@@ -11,6 +11,7 @@ from mailkeep.rules.guard import Limits, Tally
 from mailkeep.store.annotations import (
     Book,
     accept,
+    adopt,
     annotate,
     bounded,
     effective,
@@ -431,3 +432,48 @@ def test_what_a_peer_lays_down_at_many_places_is_weighed_in_one_reading_of_all(
     assert len(read) <= 4
     assert len(waiting(ledger)) == 2 * many
     assert all(len(effective(ledger, box).legal_holds) == 2 for box in boxes)
+
+
+def test_what_lies_below_a_deleted_mailbox_keeps_its_rules_when_another_takes_its_name(
+    ledger: Ledger,
+) -> None:
+    put(ledger, "", "expire", "30d")
+    put(ledger, "Lists", "expire", "never")
+    put(ledger, "Lists", "retention", "4000d")
+    below, other = named(ledger, "Lists/python"), named(ledger, "INBOX")
+    with ledger.index.transaction():
+        ledger.delete(named(ledger, "Lists"))
+        assert effective(ledger, below).expire == NEVER
+        ledger.rename(other, "Lists")
+    found = effective(ledger, below)
+    assert (found.expire, found.retention) == (NEVER, 4000 * DAY)
+    put(ledger, "Lists", "expire", "90d")
+    assert effective(ledger, below).expire == Expire(90 * DAY), "it has something to say by now"
+
+
+def test_what_is_adopted_has_as_little_room_as_what_is_typed(ledger: Ledger) -> None:
+    box = named(ledger, "Lists")
+    wanted = [(box, f"noexpire.c{number:03}", "forever") for number in range(100)]
+    with ledger.index.transaction():
+        laid_down, waits, refused = adopt(ledger, [*wanted, (box, "retention", "999d")], NOW)
+    assert (laid_down, waits, len(refused)) == (HOLDS_SET_MAX + 1, 0, 100 - HOLDS_SET_MAX)
+    assert "legal holds already" in refused[0][2]
+    assert len(box.annotations) <= ANNOTATIONS_MAX
+
+
+def test_of_two_legal_holds_that_are_adopted_under_one_name_none_is_lost(ledger: Ledger) -> None:
+    box = named(ledger, "Lists")
+    with ledger.index.transaction():
+        adopt(
+            ledger,
+            [
+                (box, "noexpire", "forever"),
+                (box, "noexpire", "until=2020-01-01"),
+                (box, "expire", "1d"),
+                (box, "expire", "2d"),
+            ],
+            NOW,
+        )
+    assert sorted(box.annotations.items()) == [
+        ("expire", "1d"), ("noexpire", "forever"), ("noexpire.2", "until=2020-01-01"),
+    ]  # fmt: skip
