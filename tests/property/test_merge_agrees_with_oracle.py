@@ -143,6 +143,7 @@ class Twin:
         self.oracle = Peer(f"r{n}", replica_id, clock=clock, mailbox_ids=mailbox_id)
         self.oracle.row = self.row
         self.reader = MailReader()
+        self.untold: set[bytes] = set()
 
     # --- the product's state, in the oracle's words
 
@@ -219,9 +220,12 @@ class Twin:
             assert mine[1] == theirs[1], (self.oracle.name, i, "UIDNEXT")
         assert product == oracle, self.oracle.name
         # The initiator, too, notes the other as a member before it is given anything; the oracle when it commits.
-        assert {self.index.ids[no] for no in self.index.members} >= self.oracle.state.members
+        assert self.members() | self.untold >= self.oracle.state.members
         self.check_sums()
         self.reader.look(self.oracle)
+
+    def members(self) -> set[bytes]:
+        return {self.index.ids[no] for no in self.index.members}
 
     def check_sums(self) -> None:
         sums = dict.fromkeys(self.ledger.boxes, 0)
@@ -258,6 +262,11 @@ class History:
         self.forgotten = 0
         limits = SOON_HELD if "hold" in self.kinds else NEVER_HELD
         self.twins = [Twin(n, self.clock, limits) for n in range(self.rng.randint(2, 4))]
+        # A session in which there is nothing to say tells of no members either: whoever was given something that these might
+        # bring back was given it by a session with news, which does.
+        untold: set[bytes] = set()
+        for twin in self.twins:
+            twin.untold = untold
         for n, twin in enumerate(self.twins):
             with twin.index.transaction(), twin.oracle.transaction():
                 self.create(twin, "INBOX", weak=True)
@@ -434,6 +443,8 @@ class History:
         for step in session(one.oracle, other.oracle, guard=guard):
             if step is wanted:
                 break
+        if initiator.same:
+            one.untold |= one.members() ^ other.members()
         one.check()
         other.check()
         if ended and one.oracle.state.seen == other.oracle.state.seen:  # else the responder had to write, too
