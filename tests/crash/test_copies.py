@@ -447,6 +447,7 @@ def test_annotations_without_room_leave_the_others(tmp_path: Path, target: bytes
     assert ("", "noexpire.case") in rules(new)[0]
     assert taken.annotations == 1
     assert [where for where, _ in taken.problems] == ["INBOX"]
+    assert taken.refused == 1
 
 
 def test_a_level_of_a_copy_deletes_no_mailbox_of_a_peer(tmp_path: Path, target: bytes) -> None:

@@ -199,7 +199,7 @@ def _say_taken(taken: Taken, problems: list[tuple[str, str]], output: Output, *,
     codes = [EXIT_DONE]
     for where, why in (*problems, *taken.problems):
         output.warn(f"{where}: {why}")
-    if problems:
+    if problems or taken.refused:
         codes.append(EXIT_SKIPPED)
     if taken.damaged:
         codes.append(EXIT_FAULTS)

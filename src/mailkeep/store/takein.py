@@ -45,17 +45,18 @@ class Taken:
         expunged: Expunged messages of the copy that can now be given back here.
         annotations: That were laid down here as in the copy;
         pending: how many of these wait for a person, since mail would go by them that is kept without them.
+        refused: Annotations of the copy for which there is no room here.
         damaged: Messages of the copy that are not as they were copied, and were left out.
         problems: (path in the copy, or mailbox; why), at most PROBLEMS_MAX.
     """
 
     __slots__ = (
-        "added", "annotations", "bytes", "damaged", "expunged", "expunged_here", "mailboxes", "pending", "problems", "there",
+        "added", "annotations", "bytes", "damaged", "expunged", "expunged_here", "mailboxes", "pending", "problems", "refused", "there",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.added = self.bytes = self.there = self.expunged_here = self.expunged = 0
-        self.damaged = self.mailboxes = self.annotations = self.pending = 0
+        self.damaged = self.mailboxes = self.annotations = self.pending = self.refused = 0
         self.problems: list[tuple[str, str]] = []
 
 
@@ -139,6 +140,7 @@ class TakeIn:
             ]
             done = adopt(self.ledger, wanted, clock.now(), weak=self._weak)
         self.taken.annotations, self.taken.pending = done[:2]
+        self.taken.refused += len(done[2])
         for box, key, why in done[2]:
             self._problem(box.name or "the whole store", f"{key} is not laid down: {why}")
 
@@ -149,6 +151,7 @@ class TakeIn:
             if isinstance(line, copies.Annotation):
                 chars += len(line.key) + len(line.text)
                 if chars > copies.ANNOTATIONS_CHARS_MAX:
+                    self.taken.refused += 1
                     self._problem(
                         "annotations",
                         f"more than {copies.ANNOTATIONS_CHARS_MAX:,} characters: the rest is left out",
@@ -169,6 +172,7 @@ class TakeIn:
         if box is None and len(self.ledger.boxes) < copies.COPIED_BOXES_MAX:
             box = self._names[line.mailbox] = self.ledger.make_level(line.mailbox, clock.now())
         if box is None:
+            self.taken.refused += 1
             self._problem(
                 line.mailbox, "there is no room for another mailbox to bear what was laid down for it"
             )
