@@ -34,6 +34,20 @@ def test_a_trash_that_expires_by_delivery_is_told_of_and_another_is_not(lists: M
     assert hint in lists.ok("annotate", "Lists/python", "role", "trash").out
 
 
+def test_what_came_with_a_copy_is_said_to_and_waits_for_an_answer(lists: Machine) -> None:
+    lists.ok("annotate", "Lists", "expire", "30d", "noexpire", "forever")
+    copy = lists.home / "copy"
+    lists.ok("snapshot", copy)
+    lists.ok("init", "--store", "second", "--create", lists.home / "Second")
+    done = lists.run("import", "--store", "second", copy)
+    assert (done.code, "2 annotations laid down as in the copy" in done.out) == (0, True)
+    assert "1 of them waits for an answer" in done.err
+    assert "pending, taken in with a copy: 30d" in lists.ok("annotations", "--store", "second").out
+    lists.ok("annotate", "Lists", "--accept", "expire", "--store", "second")
+    assert sources(lists, "Lists", "--store", "second")["expire"][0] == "30d"
+    assert lists.ok("import", "--store", "second", copy, "--json").json["annotations"] == 0
+
+
 def test_what_is_laid_down_is_listed_and_says_where_it_comes_from(lists: Machine) -> None:
     out = lists.ok("annotate", "Lists", "expire", "30d", "keep=flagged", "retention", "1w").out
     assert out == "Lists: expire: 30d keep=flagged (before: none)\nLists: retention: 7d (before: none)\n"

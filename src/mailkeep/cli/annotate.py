@@ -62,7 +62,7 @@ def annotate(options: Options) -> int:
             done = work(store.ledger, rows)
         if any(row["changed"] for row in done):
             store.bump()
-        store.end_run("annotate", None, EXIT_DONE, {"annotations": sum(row["changed"] for row in done)})
+        store.end_run("annotate", None, EXIT_DONE, {"annotated": sum(row["changed"] for row in done)})
         left = len(rules.pending(store.ledger))
         hasty = (
             _hasty(store.ledger) if any(row["changed"] and row["name"] in _BEARING for row in done) else []
@@ -350,7 +350,11 @@ def _say_all(output: Output, tables: list[dict[str, Any]]) -> None:
         output.say(printable(f"  {table['name']:<12} {table['value'] or 'none'}"))
         if table["pending"] is not None:
             by = (
-                f"laid down by {table['by']}" if table["by"] else "by another name that a peer gave a mailbox"
+                "taken in with a copy"
+                if table["by"] == "here"
+                else f"laid down by {table['by']}"
+                if table["by"]
+                else "by another name that a peer gave a mailbox"
             )
             output.say(printable(f"    pending, {by}: {table['pending']['value'] or 'none'}"))
         else:

@@ -215,7 +215,7 @@ def _say_taken(taken: Taken, problems: list[tuple[str, str]], output: Output, *,
         output.say(f"{format_count(taken.annotations, 'annotation')} {would}laid down as in the copy")
     if taken.pending:
         output.warn(
-            f"{taken.pending:,} of them {'would wait' if dry else 'wait'} for an answer, since mail would go by them that is kept now:"
+            f"{taken.pending:,} of them {'would wait' if dry else 'waits' if taken.pending == 1 else 'wait'} for an answer, since mail would go by them that is kept now:"
             " mailkeep annotations shows them, mailkeep annotate accepts or refuses"
         )
     if taken.expunged_here:
