@@ -362,9 +362,9 @@ class Life:
             return False
         box = random.choice(fit)
         messages = [m for m in self.messages if m.box == box]
-        aside = os.path.join(os.path.dirname(self.trees[side].root), b"removed")
+        aside = os.path.join(os.path.dirname(self.trees[side].root), b"removed.%d" % self.done.total())
         os.rename(self.trees[side].path(box), aside)  # in one step, as a mail program's rename into its trash
-        shutil.rmtree(aside)
         self.gone[box] = messages
         self._touch(side, ("box", box), *(m.content for m in messages))
+        shutil.rmtree(aside, ignore_errors=True)  # what is left of a run that was killed may still work in it
         return True
