@@ -342,7 +342,10 @@ class Life:
         return True
 
     def _has_old_mail(self, side: int, box: str) -> bool:
-        return any(m.box == box and m.content not in self.touched[side] for m in self.messages)
+        """Whether there is mail in it that both sides had when they met, and that is as it was: the mailbox is known by that."""
+        return any(
+            m.box == box and len(m.seen) == 2 and m.content not in self.touched[side] for m in self.messages
+        )
 
     def _remove_box(self, side: int, random: Random) -> bool:
         """A mailbox goes with all its mail: one that nobody has touched since both met, whose mail is nowhere else."""
