@@ -461,7 +461,7 @@ BREAKAGES = (
     Breakage(
         "a message that is delivered again keeps its first date elsewhere",
         "store/merge.py",
-        "            record.date = max(record.date, date)  # it was delivered again, there, or put back: it gets no older\n",
+        "            record.date = max(record.date, date)\n",
         "            pass\n",
         "tests/crash/test_mail_life.py::test_a_message_that_is_delivered_again_has_its_new_date_everywhere",
     ),

@@ -531,9 +531,8 @@ class Merge:
         was_live, was_shown, was_uid, was_flags = record.live, record.shown, record.uid, record.flags
         won, had = regs[LIVE], mine[LIVE]
         if live and won.value and won.rank != WEAK and (won.rank, won.writer) != (had.rank, had.writer):
-            record.date = max(
-                record.date, date
-            )  # it was delivered again, there, or put back: it gets no older
+            # It was delivered again, there, or put back: it gets no older.
+            record.date = max(record.date, date)
         self.ledger.take(record, regs, content_id)
         if record.live != was_live or record.uid != was_uid:
             self.changed.append((record, was_shown, was_uid))
