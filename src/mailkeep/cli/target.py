@@ -200,12 +200,11 @@ def ask(store: Store, target: Target, kind: type[Asking], end_seconds: float = 1
         asking.start()
         try:
             converse(asking, child, target)
-        except PeerUnavailable as err:
-            asking.abandon()
-            raise why_ended(err, child, target) from err
         except BaseException:
             asking.abandon()
             raise
         return asking
+    except PeerUnavailable as err:
+        raise why_ended(err, child, target) from err
     finally:
         child.end(end_seconds)

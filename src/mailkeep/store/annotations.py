@@ -390,7 +390,7 @@ def keep_legal_holds(ledger: Ledger, before: dict[int, tuple[LegalHold, ...]], n
         before: As `legal_holds_of_all` gave it before the merge.
         now: Seconds since 1970.
     """
-    book = book_of(ledger)
+    book, changed = book_of(ledger), False
     for no, holds in before.items():
         box = ledger.boxes[no]
         have = book.of(box).legal_holds
@@ -404,7 +404,9 @@ def keep_legal_holds(ledger: Ledger, before: dict[int, tuple[LegalHold, ...]], n
             taken = book.own(box).keys() | box.regs.keys()
             book.pending.setdefault(no, {})[_free_key(hold.name, taken)] = write(hold)
             book.note(box)
-    _set_pending(ledger, book.pending)
+            changed = True
+    if changed:
+        _set_pending(ledger, book.pending)
 
 
 def _free_key(name: str, taken: Collection[str]) -> str:
@@ -440,16 +442,15 @@ def _size(ledger: Ledger) -> int:
 
 
 def _check_room(box: Mailbox, key: str, text: str, size: int) -> None:
+    where = f"the mailbox {box.name}" if box.name else "the store"
     have = sum(name_of(k) == NOEXPIRE for k in box.regs)
     if name_of(key) == NOEXPIRE and have >= HOLDS_SET_MAX:
-        where = f"the mailbox {box.name}" if box.name else "the store"
         raise UsageError(
             f"{where} has {have} legal holds already, with those that were removed",
             untouched="anything",
             hint="give it the name of one that is over, or lay it on another mailbox",
         )
     if len(box.regs.keys() - NOT_ANNOTATIONS) >= ANNOTATIONS_MAX:
-        where = f"the mailbox {box.name}" if box.name else "the store"
         raise UsageError(
             f"{where} has {ANNOTATIONS_MAX} annotations already, with those that were removed",
             untouched="anything",
